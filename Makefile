@@ -1,0 +1,26 @@
+# make test    set up and run all tests          make check   style, without changing anything
+# make setup   the environment alone             make format  mend the style
+
+PYTHON_BIN := .venv/bin/python
+export MPLBACKEND := Agg
+
+.PHONY: setup test check format
+
+setup: .venv/installed
+
+.venv/installed: requirements_pretrain.txt pyproject.toml example/setup.sh
+	bash example/setup.sh -r requirements_pretrain.txt -e ".[dev]"
+	touch $@
+
+# Stages have modules of the same names, so each one's tests run in a process of their own.
+test: setup
+	$(PYTHON_BIN) -m pytest tests
+	$(PYTHON_BIN) -m pytest pre-training/tests
+
+check: setup
+	$(PYTHON_BIN) -m ruff check .
+	$(PYTHON_BIN) -m ruff format --check .
+
+format: setup
+	$(PYTHON_BIN) -m ruff check --fix .
+	$(PYTHON_BIN) -m ruff format .
