@@ -1,0 +1,236 @@
+"""Checkpoints: written so that a crash cannot tear them, read so that they cannot run code, loaded without silence.
+
+For example:
+    save_checkpoint("out/checkpoint-100.pth", model=model.state_dict(), epoch=100)
+    weights = load_checkpoint("out/checkpoint-100.pth")["model"]
+    load_encoder(classifier, "out/checkpoint-100.pth", missing_ok=("fc_norm.", "head."))
+"""
+
+import math
+import os
+import pickle
+import re
+from argparse import Namespace
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file as load_safetensors
+
+from saratrx.errors import InputError
+from saratrx.hivit import HiViT
+from saratrx.position import resize_bias_table, resize_position_embedding
+
+Weights = dict[str, torch.Tensor]
+
+# What the stages add to the encoder: of no use to a model that does not have it, so a file may hold it
+ADDED_TO_ENCODER = ("decoder_", "mask_token", "norm.", "sarfeature", "fc_norm.", "head.")
+# Computed from the size of the model, never taken from a file
+COMPUTED = ("relative_position_index",)
+NAMED_AT_MOST = 4  # keys of one kind that an error names
+
+
+class CheckpointError(InputError):
+    """A file that is no checkpoint, an unsafe one, or one for another model."""
+
+
+def save_checkpoint(path: str | Path, **state: Any) -> None:
+    """Write `state` to `path` in one step: after a crash there is the old file or the new one, never half of one.
+
+    Args:
+        path: the file; its folder must exist.
+        **state: tensors, numbers, strings, and dicts and lists of them: what `load_checkpoint` can read.
+
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU without running anything that it contains.
+
+    Accepted: a dict with the weights under `model` or `state_dict`, a bare state dict, safetensors; keys with
+    DistributedDataParallel's prefix `module.`; a pickled `argparse.Namespace`, as published files hold it.
+
+    Returns:
+        The file's dict, with the weights under `model`, without prefix, and a Namespace as a plain dict.
+
+    Raises:
+        CheckpointError: for a file that is missing, torn, without weights, or that pickles any other object.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
+    content = load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights")
+
+    content = {key: vars(value) if isinstance(value, Namespace) else value for key, value in content.items()}
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), dict):
+            weights = content.pop(key)
+            break
+    else:
+        weights, content = content, {}
+    if not weights or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(
+            f"{path} holds no weights: expected tensors at the top or under 'model' or 'state_dict', found "
+            f"{', '.join(map(str, list(weights)[:NAMED_AT_MOST])) or 'nothing'}"
+        )
+    return content | {"model": {key.removeprefix("module."): value for key, value in weights.items()}}
+
+
+def load_safetensors_file(path: Path) -> Weights:
+    """Read a safetensors file, or say why not."""
+    try:
+        return load_safetensors(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def load_pickled_file(path: Path) -> object:
+    """Read a file of torch.save, weights only, or say why not."""
+    try:
+        with torch.serialization.safe_globals([Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked:
+            raise CheckpointError(
+                f"{path} pickles {asked[1]}, which can run code, so it was not opened; save its weights alone, "
+                "with torch.save(model.state_dict(), ...) or as safetensors"
+            ) from error
+        raise CheckpointError(f"{path} is not a checkpoint that can be read without running code") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is torn or not a checkpoint; take an earlier one or fetch it again") from error
+
+
+@dataclass
+class LoadReport:
+    """What became of every key of a model and of a file."""
+
+    path: Path
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)  # part of loaded
+    new: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"weights from {self.path}"]
+        for kind in ("loaded", "resized", "new", "ignored"):
+            groups = Counter(key.split(".")[0] for key in getattr(self, kind))
+            if groups:
+                lines.append(f"  {kind:8}" + ", ".join(f"{name} ({count})" for name, count in groups.items()))
+        return "\n".join(lines)
+
+
+def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = ()) -> LoadReport:
+    """Load a checkpoint of any stage into a HiViT or a model built on it, and print what was done.
+
+    Position embeddings of another image size are resized. What another stage added to its encoder (a decoder, a
+    classifier) is ignored where `model` has no such part.
+
+    Args:
+        model: gets the weights.
+        path: anything that `load_checkpoint` reads.
+        missing_ok: prefixes of the keys of `model` that stay as they are if the file lacks them or has other shapes.
+
+    Returns:
+        The report that was printed.
+
+    Raises:
+        CheckpointError: naming the keys, if any other key of the model is missing or has another shape, or the file
+            has keys that belong to no part of any stage. `model` is then untouched.
+
+    """
+    own = model.state_dict()
+    found = load_checkpoint(path)["model"]
+    report = LoadReport(Path(path))
+    merged, missing, mismatched = dict(own), [], []
+    for key, current in own.items():
+        if key in COMPUTED:
+            continue
+        value = found.get(key)
+        if value is not None and value.shape != current.shape:
+            value = resize_to_grid(key, value, model)
+            if value.shape == current.shape:
+                report.resized.append(key)
+        if value is not None and value.shape == current.shape:
+            merged[key] = value
+            report.loaded.append(key)
+        elif key.startswith(tuple(missing_ok)):
+            report.new.append(key)
+        elif value is None:
+            missing.append(key)
+        else:
+            mismatched.append(f"{key} {list(found[key].shape)} (the model's is {list(current.shape)})")
+    surplus = [key for key in found if key not in own and key not in COMPUTED]
+    report.ignored = [key for key in surplus if key.startswith(ADDED_TO_ENCODER)]
+    report.ignored += [key for key in report.new if key in found]
+    unexpected = [key for key in surplus if not key.startswith(ADDED_TO_ENCODER)]
+    raise_if_any(path, missing=missing, mismatched=mismatched, unexpected=unexpected)
+    model.load_state_dict(merged)
+    print(report, flush=True)
+    return report
+
+
+def load_all(model: torch.nn.Module, weights: Weights, path: str | Path) -> None:
+    """Load `weights`, read from `path`, into the very model that they were saved from, as resuming needs.
+
+    Raises:
+        CheckpointError: naming the keys, if the two do not have the same keys and shapes. `model` is then untouched.
+
+    """
+    own = model.state_dict()
+    raise_if_any(
+        path,
+        missing=[key for key in own if key not in weights],
+        mismatched=[
+            f"{key} {list(weights[key].shape)} (the model's is {list(current.shape)})"
+            for key, current in own.items()
+            if key in weights and weights[key].shape != current.shape
+        ],
+        unexpected=[key for key in weights if key not in own],
+    )
+    model.load_state_dict(weights)
+
+
+def resize_to_grid(key: str, value: torch.Tensor, model: HiViT) -> torch.Tensor:
+    """Bring a trained position embedding or bias table of a square grid to the model's grid; leave other keys alone."""
+    if key == "absolute_pos_embed":
+        side = math.isqrt(value.shape[1])
+        if side * side == value.shape[1]:
+            return resize_position_embedding(value, (side, side), model.grid)
+    elif key.endswith("relative_position_bias_table"):
+        side = (math.isqrt(value.shape[0]) + 1) // 2
+        if (2 * side - 1) ** 2 == value.shape[0]:
+            return resize_bias_table(value, (side, side), model.grid)
+    return value
+
+
+def raise_if_any(path: str | Path, *, missing: list[str], mismatched: list[str], unexpected: list[str]) -> None:
+    """Raise one sentence that names the first keys of each kind, if there are any."""
+    complaints = []
+    for text, keys in (("lacks", missing), ("disagrees in", mismatched), ("has the unknown", unexpected)):
+        if keys:
+            more = f" and {len(keys) - NAMED_AT_MOST} more" if len(keys) > NAMED_AT_MOST else ""
+            complaints.append(f"{text} {', '.join(keys[:NAMED_AT_MOST])}{more}")
+    if complaints:
+        raise CheckpointError(f"{path} does not fit this model: it {'; it '.join(complaints)}")

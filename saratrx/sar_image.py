@@ -1,0 +1,106 @@
+"""Read a SAR image file of any common kind to 8-bit amplitude.
+
+8-bit files are taken as they are (colours by the ITU-R 601 luma, transparency dropped). Everything else, 16-bit, float
+or complex, goes through one documented remap, `to_uint8`.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from saratrx.errors import InputError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy"})  # compared in lower case
+CLIPPED_PERCENT = 0.5  # of the pixels are saturated by the remap: amplitude is heavy-tailed
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+
+
+class ImageError(InputError):
+    """A file that is no readable image with one channel."""
+
+
+def read(path: str | Path) -> np.ndarray:
+    """Read an image file to uint8 [H, W].
+
+    PNG, TIFF, JPEG and BMP of 8 bits, 16 bits or float, and `.npy` (real or complex; [H, W], [1, H, W] or [H, W, 1]).
+    What is not 8-bit is remapped by `to_uint8`.
+
+    Raises:
+        ImageError: for a file that is missing, torn, empty, of another kind, or that has several channels of more than
+            8 bits.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file")
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else read_image_file(path)
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError, cv2.error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ImageError(f"{path} cannot be read as an image: {reason}") from error
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+        values = values.squeeze(0 if values.shape[0] == 1 else 2)
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buifc":
+        raise ImageError(
+            f"{path} holds {values.dtype} values of shape {list(values.shape)}, not one channel [H, W]; "
+            "save the channel to be used on its own"
+        )
+    try:
+        return values if values.dtype == np.uint8 else to_uint8(values)
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Remap amplitudes of any scale to uint8, linearly and with the brightest 0.5 % saturated.
+
+    Black is 0 for values that are nowhere negative (amplitude, intensity, counts), else the darkest 0.5 % (decibels).
+    Complex values become magnitudes; values that are not finite (no data) become black.
+
+    Args:
+        values: real or complex, any shape.
+
+    Raises:
+        ValueError: if no value is finite.
+
+    """
+    amplitude = np.abs(values) if values.dtype.kind == "c" else values
+    amplitude = amplitude.astype(np.float64)
+    finite = np.isfinite(amplitude)
+    if not finite.any():
+        raise ValueError("has no finite value")
+    black, white = np.percentile(amplitude[finite], (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT))
+    if amplitude[finite].min() >= 0:
+        black = 0.0
+    if white <= black:  # nearly all pixels are alike: what stands out must stay visible
+        white = amplitude[finite].max()
+    if white <= black:
+        return np.zeros(amplitude.shape, np.uint8)
+    scaled = (np.where(finite, amplitude, black) - black) / (white - black)
+    return np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
+
+
+def read_image_file(path: Path) -> np.ndarray:
+    """Read an image file to uint8 [H, W] if it has 8 bits, else to its own type, [H, W] or [H, W, C]."""
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:  # float64 and multi-band TIFF, which Pillow does not know
+        return read_with_opencv(path)
+    with image:
+        sixteen_bit = ";16" in str(image.tile)  # Pillow would cut 16-bit colours down to 8 in silence
+        if image.mode in EIGHT_BIT_MODES and not sixteen_bit:
+            return np.array(image.convert("L"))
+        if image.mode in EIGHT_BIT_MODES:
+            return read_with_opencv(path)
+        return np.array(image)
+
+
+def read_with_opencv(path: Path) -> np.ndarray:
+    """Read an image file to its own type, [H, W] or [H, W, C]."""
+    content = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if image is None:
+        raise ValueError("it is empty, torn or of an unknown format")
+    return image

@@ -1,0 +1,189 @@
+import os
+import pickle
+from argparse import Namespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from saratrx import checkpoint
+from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, load_encoder, save_checkpoint
+from saratrx.hivit import HiViT
+
+HEAD = ("fc_norm.", "head.")
+
+
+def micro(**kwargs):
+    return HiViT(
+        **{"img_size": 64, "num_classes": 3, "embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2, "rpe": False}
+        | kwargs
+    )
+
+
+def encoder_weights(model):
+    return {k: v for k, v in model.state_dict().items() if not k.startswith(HEAD)}
+
+
+def published(path, model, prefix="module."):
+    """A pre-training checkpoint in the published form."""
+    weights = encoder_weights(model) | {
+        "mask_token": torch.zeros(1, 1, 8),
+        "decoder_pred.weight": torch.zeros(8, 8),
+        "norm.weight": torch.ones(224),
+        "sarfeature1.weight_x1": torch.ones(1, 1, 19, 19),
+    }
+    content = {
+        "model": {prefix + k: v for k, v in weights.items()},
+        "epoch": 200,
+        "scaler": {},
+        "args": Namespace(batch_size=100, blr=1.5e-4, data_path="somewhere", distributed=True),
+    }
+    torch.save(content, path)
+
+
+class Evil:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.victim),))
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    model = micro()
+    save_checkpoint(tmp_path / "a.pth", model=model.state_dict(), epoch=3, args={"lr": 0.1})
+    content = load_checkpoint(tmp_path / "a.pth")
+    assert (content["epoch"], content["args"]) == (3, {"lr": 0.1})
+    assert all(torch.equal(v, content["model"][k]) for k, v in model.state_dict().items())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "a.pth", model={"w": torch.ones(2)})
+
+    def fail(_, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "a.pth", model={"w": torch.zeros(2)})
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "a.pth")["model"]["w"].tolist() == [1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_published_form(tmp_path, prefix, capsys):
+    source, target = micro(), micro(num_classes=7)
+    published(tmp_path / "checkpoint-200.pth", source, prefix)
+    content = load_checkpoint(tmp_path / "checkpoint-200.pth")
+    assert content["args"]["batch_size"] == 100
+    assert content["epoch"] == 200
+    report = load_encoder(target, tmp_path / "checkpoint-200.pth", missing_ok=HEAD)
+    assert all(torch.equal(v, target.state_dict()[k]) for k, v in encoder_weights(source).items())
+    assert sorted(report.loaded) == sorted(encoder_weights(source))
+    assert sorted(report.new) == ["fc_norm.bias", "fc_norm.weight", "head.bias", "head.weight"]
+    assert sorted(report.ignored) == ["decoder_pred.weight", "mask_token", "norm.weight", "sarfeature1.weight_x1"]
+    printed = capsys.readouterr().out
+    assert "checkpoint-200.pth" in printed
+    assert "new     fc_norm (2), head (2)" in printed
+    assert "ignored mask_token (1), decoder_pred (1), norm (1), sarfeature1 (1)" in printed
+
+
+def test_every_container_is_accepted(tmp_path):
+    weights = micro().state_dict()
+    torch.save(weights, tmp_path / "raw.pth")
+    torch.save({"state_dict": weights, "epoch": 1}, tmp_path / "state_dict.pth")
+    torch.save({"model": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "ddp.pth")
+    save_file(weights, tmp_path / "weights.safetensors")
+    for path in tmp_path.iterdir():
+        model = micro()
+        load_encoder(model, path)
+        assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items()), path.name
+
+
+def test_a_pickled_object_is_refused_and_not_run(tmp_path):
+    victim = tmp_path / "victim"
+    torch.save({"model": micro().state_dict(), "args": Evil(victim)}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match=r"evil\.pth pickles .*mkdir, which can run code"):
+        load_checkpoint(tmp_path / "evil.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil(victim)))
+    with pytest.raises(CheckpointError, match=r"plain\.pth"):
+        load_checkpoint(tmp_path / "plain.pth")
+    assert not victim.exists()
+
+
+def test_a_namespace_cannot_smuggle_anything(tmp_path):
+    victim = tmp_path / "victim"
+    torch.save({"model": micro().state_dict(), "args": Namespace(device=Evil(victim))}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "evil.pth")
+    assert not victim.exists()
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    whole = tmp_path / "whole.pth"
+    save_checkpoint(whole, model=micro().state_dict())
+    (tmp_path / "torn.pth").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "torn.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "no_weights.pth")
+    for path in [*tmp_path.iterdir(), tmp_path / "absent.pth", tmp_path]:
+        if path != whole:
+            with pytest.raises(CheckpointError, match=path.name):
+                load_checkpoint(path)
+
+
+def test_another_size_is_named_and_loads_nothing(tmp_path):
+    save_checkpoint(tmp_path / "wide.pth", model=micro(embed_dim=64).state_dict())
+    model = micro()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"patch_embed.proj.weight \[16, 3, 4, 4\] \(the model's is \[8, 3, 4, 4\]\)"
+    ):
+        load_encoder(model, tmp_path / "wide.pth", missing_ok=HEAD)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_missing_and_unknown_keys_are_named(tmp_path):
+    weights = micro().state_dict()
+    del weights["blocks.0.mlp.fc1.weight"]
+    weights["blocks.9.mlp.fc1.weight"] = torch.zeros(1)
+    save_checkpoint(tmp_path / "a.pth", model=weights)
+    with pytest.raises(
+        CheckpointError, match=r"lacks blocks.0.mlp.fc1.weight; it has the unknown blocks.9.mlp.fc1.weight"
+    ):
+        load_encoder(micro(), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"lacks blocks.0.mlp.fc1.weight; it has the unknown"):
+        load_all(micro(), weights, "a.pth")
+
+
+def test_a_head_is_required_unless_it_may_be_missing(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", model=encoder_weights(micro()))
+    with pytest.raises(CheckpointError, match=r"lacks fc_norm.weight, fc_norm.bias, head.weight, head.bias$"):
+        load_encoder(micro(), tmp_path / "a.pth")
+
+
+def test_a_head_of_other_classes_stays_new(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", model=micro(num_classes=5).state_dict())
+    model = micro()
+    head = model.head.weight.clone()
+    report = load_encoder(model, tmp_path / "a.pth", missing_ok=("head.",))
+    assert report.new == report.ignored == ["head.weight", "head.bias"]
+    assert torch.equal(model.head.weight, head)
+
+
+def test_bias_tables_are_required_of_a_model_that_has_them(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", model=micro().state_dict())
+    with pytest.raises(CheckpointError, match=r"lacks blocks.6.attn.relative_position_bias_table"):
+        load_encoder(micro(rpe=True), tmp_path / "a.pth")
+
+
+def test_an_error_names_a_few_keys_only(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", model={"conv1.weight": torch.zeros(1)})
+    with pytest.raises(CheckpointError) as caught:
+        load_encoder(micro(), tmp_path / "a.pth")
+    assert f"and {len(micro().state_dict()) - checkpoint.NAMED_AT_MOST} more" in str(caught.value)

@@ -1,0 +1,141 @@
+import cv2
+import golden
+import numpy as np
+import pytest
+from PIL import Image
+
+from saratrx import sar_image
+from saratrx.sar_image import ImageError, read, to_uint8
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
+SIXTEEN = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+AMPLITUDE = RNG.gamma(2.0, 100.0, (20, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".PNG"])
+def test_8_bit_is_taken_as_it_is(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(GREY).save(path)
+    assert np.array_equal(read(path), GREY)
+
+
+def test_npy_of_8_bit_is_taken_as_it_is(tmp_path):
+    for name, values in {"hw": GREY, "1hw": GREY[None], "hw1": GREY[..., None]}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+        assert np.array_equal(read(tmp_path / f"{name}.npy"), GREY)
+
+
+def test_jpeg(tmp_path):
+    smooth = np.tile(np.arange(0, 240, 8, dtype=np.uint8), (20, 1))
+    Image.fromarray(smooth).save(tmp_path / "a.jpeg", quality=95)
+    found = read(tmp_path / "a.jpeg")
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - smooth).max() <= 4
+
+
+def test_colours_become_luma_and_transparency_goes(tmp_path):
+    colours = RNG.integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    expected = colours[..., :3] @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(read(tmp_path / "a.png") - expected).max() <= 1
+
+
+def test_palette(tmp_path):
+    image = Image.fromarray(GREY // 128)
+    image.putpalette([10, 10, 10, 200, 200, 200])
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read(tmp_path / "a.png"), np.where(GREY // 128, 200, 10))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_is_remapped(tmp_path, suffix):
+    Image.fromarray(SIXTEEN).save(tmp_path / f"a{suffix}")
+    assert np.array_equal(read(tmp_path / f"a{suffix}"), to_uint8(SIXTEEN))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_float_tiff_is_remapped(tmp_path, kind):
+    cv2.imwrite(str(tmp_path / "a.tif"), AMPLITUDE.astype(kind))
+    assert np.array_equal(read(tmp_path / "a.tif"), to_uint8(AMPLITUDE))
+
+
+@pytest.mark.parametrize(
+    "kind", [np.float16, np.float32, np.float64, np.int16, np.uint16, np.uint32, np.complex64, bool]
+)
+def test_npy_of_any_number_is_remapped(tmp_path, kind):
+    values = (AMPLITUDE * np.exp(1j * AMPLITUDE)).astype(kind) if kind is np.complex64 else AMPLITUDE.astype(kind)
+    np.save(tmp_path / "a.npy", values)
+    expected = to_uint8(AMPLITUDE if kind is np.complex64 else values)
+    assert np.abs(read(tmp_path / "a.npy").astype(int) - expected).max() <= 1
+
+
+def test_remap_is_linear_with_the_brightest_half_per_cent_clipped():
+    values = np.arange(10001, dtype=np.float64)
+    grey = to_uint8(values)
+    assert grey[0] == 0
+    assert grey[9950] == 255 == grey[-1]
+    assert grey[4975] in (127, 128)
+    assert np.abs(grey.astype(int) - to_uint8(values * 1e-6)).max() <= 1  # whatever the scale
+
+
+def test_remap_of_decibels_starts_at_the_darkest():
+    decibels = np.linspace(-30, 0, 10001)
+    grey = to_uint8(decibels)
+    assert (grey[0], grey[-1]) == (0, 255)
+    assert grey[5000] in (127, 128)
+
+
+def test_remap_of_odd_images():
+    assert not to_uint8(np.zeros((3, 3), np.float32)).any()
+    assert not to_uint8(np.full((3, 3), -7.0)).any()
+    point = np.zeros((100, 100), np.uint16)
+    point[50, 50] = 900
+    assert to_uint8(point)[50, 50] == 255
+    holes = AMPLITUDE.copy()
+    holes[:3] = np.nan
+    holes[3, 3] = np.inf
+    grey = to_uint8(holes)
+    assert not grey[:3].any()
+    assert grey[3, 3] == 0
+    with pytest.raises(ValueError, match="no finite value"):
+        to_uint8(np.full((2, 2), np.nan))
+
+
+def test_files_that_are_refused(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "whole.jpg")
+    jpeg = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "torn.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    Image.fromarray(SIXTEEN).save(tmp_path / "whole.png")
+    png = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "torn.png").write_bytes(png[: len(png) // 2])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.tif").write_text("no image")
+    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "torn.npy", AMPLITUDE)
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "torn.npy").read_bytes()[:200])
+    np.save(tmp_path / "channels.npy", np.zeros((2, 20, 30), np.float32))
+    np.save(tmp_path / "nothing.npy", np.zeros((0, 5), np.float32))
+    np.save(tmp_path / "nan.npy", np.full((5, 5), np.nan))
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]]))
+    cv2.imwrite(str(tmp_path / "colours16.png"), np.dstack([SIXTEEN] * 3))
+    cv2.imwrite(str(tmp_path / "colours32.tif"), np.dstack([AMPLITUDE] * 3))
+    (tmp_path / "folder.png").mkdir()
+    refused = [path for path in tmp_path.iterdir() if path.stem != "whole"] + [tmp_path / "absent.png"]
+    assert len(refused) == 14
+    for path in refused:
+        with pytest.raises(ImageError, match=path.name):
+            read(path)
+
+
+def test_real_images():
+    if not (golden.SHARED / "data").is_dir():
+        pytest.skip(f"no images in {golden.SHARED / 'data'}")
+    kinds = {
+        path.suffix: path
+        for path in sorted((golden.SHARED / "data").rglob("*.*"))
+        if path.suffix in sar_image.EXTENSIONS
+    }
+    assert set(kinds) == {".jpeg", ".jpg", ".tif", ".png"}
+    for path in kinds.values():
+        assert read(path).std() > 1
