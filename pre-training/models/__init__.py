@@ -1,0 +1,1 @@
+"""The masked autoencoder and its target."""

@@ -1,0 +1,251 @@
+"""Whole runs of main_pretrain.py with a model that trains in a second."""
+
+import json
+import os
+import re
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from micro_pretrain import micro
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from engine_pretrain import clip_gradients
+from saratrx.checkpoint import load_checkpoint, save_checkpoint
+
+SCRIPT = Path(__file__).with_name("micro_pretrain.py")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Forty images in two folders."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        folder = root / f"class{number % 2}"
+        folder.mkdir(exist_ok=True)
+        image = rng.gamma(1.0, 40.0, (48, 48)).clip(0, 255)
+        image[16:32, 10 + number // 4 : 30] = 250
+        Image.fromarray(image.astype(np.uint8)).save(folder / f"{number:02d}.png")
+    return root
+
+
+def options(images, output, **changes):
+    """The command line of a small run."""
+    values = {
+        "model": "micro", "data_path": images, "output_dir": output, "input_size": 48, "batch_size": 8, "epochs": 2,
+        "warmup_epochs": 1, "lr": 1e-3, "num_workers": 1, "device": "cpu", "image_every": 0,
+    }  # fmt: skip
+    values |= changes
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def run(arguments, launcher=(), **kwargs):
+    """A finished process of the run."""
+    command = [sys.executable, *launcher, str(SCRIPT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **kwargs)
+
+
+def losses(output):
+    """The epochs and losses of log.txt."""
+    entries = [json.loads(line) for line in (output / "log.txt").read_text().splitlines()]
+    assert all(entry.keys() == {"train_lr", "train_loss", "epoch"} for entry in entries)
+    return {entry["epoch"]: entry["train_loss"] for entry in entries}
+
+
+@pytest.fixture(scope="module")
+def plain_run(images, tmp_path_factory):
+    """An undisturbed run of four epochs, and what it printed."""
+    output = tmp_path_factory.mktemp("plain")
+    done = run(options(images, output, epochs=4, save_every=2, image_every=3))
+    assert done.returncode == 0, done.stderr
+    return output, done.stdout
+
+
+def test_a_run_learns_and_leaves_its_files(plain_run):
+    output, printed = plain_run
+    found = losses(output)
+    assert list(found) == [1, 2, 3, 4]
+    assert found[4] < 0.97 * found[1]
+    files = sorted(p.name for p in output.iterdir() if not p.name.startswith("events"))
+    assert files == ["checkpoint-2.pth", "checkpoint-4.pth", "log.txt", "reconstruction-3.png", "reconstruction-4.png"]
+    line = r"epoch 2/4  step 5/5  loss \d\.\d+  lr \S+  grad norm \d\S+  [\d.]+ images/s  "
+    line += r"memory [\d.]+ GB  left \d+:\d+:\d+"
+    assert re.search(line, printed)
+    with Image.open(output / "reconstruction-4.png") as panel:
+        assert panel.size[0] > 1000
+
+
+def test_a_run_writes_tensorboard(plain_run):
+    output, _ = plain_run
+    events = EventAccumulator(str(output)).Reload()
+    assert events.Tags()["scalars"] == ["train_loss", "lr"]
+    assert [e.step for e in events.Scalars("train_loss")] == [1000, 2000, 3000, 4000]
+    assert [e.value for e in events.Scalars("train_loss")] == pytest.approx(list(losses(output).values()))
+    assert [e.step for e in events.Images("reconstruction")] == [3000, 4000]
+
+
+def test_a_checkpoint_is_plain_data_and_complete(plain_run):
+    output, _ = plain_run
+    content = load_checkpoint(output / "checkpoint-4.pth")
+    assert content.keys() == {"model", "optimizer", "epoch", "scaler", "args"}
+    assert content["epoch"] == 4
+    assert content["args"]["model"] == "micro"
+    assert list(content["model"]) == list(micro(img_size=48).state_dict())
+
+
+def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_run, tmp_path):
+    output, _ = plain_run
+    arguments = options(images, tmp_path, epochs=4, save_every=1, keep=2, image_every=0, resume="auto")
+    with subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2/4 done"):
+                deadline = time.monotonic() + 60
+                while not (tmp_path / "checkpoint-2.pth").exists() and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                process.send_signal(signal.SIGKILL)  # in the third epoch
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "checkpoint-4.pth").exists()
+    done = run(arguments)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"continuing \S*checkpoint-[23]\.pth after epoch [23]", done.stdout)
+    assert losses(tmp_path) == losses(output)  # to the last bit
+    undisturbed, resumed = (load_checkpoint(p / "checkpoint-4.pth")["model"] for p in (output, tmp_path))
+    assert all(torch.equal(value, resumed[key]) for key, value in undisturbed.items())
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["checkpoint-3.pth", "checkpoint-4.pth"]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("launcher", ["torch.distributed.launch", "torch.distributed.run"])
+def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_path, launcher):
+    output, _ = plain_run
+    start = ["-m", launcher, "--nproc_per_node", "2", "--master_port", free_port()]
+    if launcher == "torch.distributed.launch":
+        start.append("--use_env")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = run(options(images, tmp_path, epochs=4, batch_size=4), start, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 4/4 done") == 1
+    assert losses(tmp_path) == pytest.approx(losses(output), rel=1e-4)
+    one, two = (load_checkpoint(p / "checkpoint-4.pth")["model"] for p in (output, tmp_path))
+    assert list(one) == list(two)
+    # Adam's first steps amplify rounding, so weights agree less closely than losses
+    assert max((one[k].float() - two[k].float()).abs().max().item() for k in one) < 1e-3
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(images, plain_run, tmp_path):
+    output, _ = plain_run
+    done = run(options(images, tmp_path, epochs=1, batch_size=4, accum_iter=2))
+    assert done.returncode == 0, done.stderr
+    assert "5 steps an epoch of 8 images" in done.stdout
+    assert losses(tmp_path)[1] == pytest.approx(losses(output)[1], rel=0.02)  # the masks differ
+
+
+def test_starts_from_an_encoder_alone(images, tmp_path, capfd):
+    encoder = {k: v for k, v in micro(img_size=224).state_dict().items() if k.startswith(("patch", "blocks", "abs"))}
+    torch.save(encoder, tmp_path / "imagenet.pth")
+    done = run(options(images, tmp_path / "out", epochs=1, init_weights=tmp_path / "imagenet.pth"))
+    assert done.returncode == 0, done.stderr
+    assert "resized absolute_pos_embed (1)" in done.stdout
+    assert re.search(r"new .*decoder_blocks", done.stdout)
+
+
+def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path):
+    """A pickled Namespace, prefixes, and an optimizer that was not fused."""
+    output, _ = plain_run
+    content = load_checkpoint(output / "checkpoint-2.pth")
+    content["model"] = {f"module.{key}": value for key, value in content["model"].items()}
+    content["args"] = Namespace(**content["args"])
+    for group in content["optimizer"]["param_groups"]:
+        del group["fused"], group["foreach"]
+    torch.save(content, tmp_path / "published.pth")
+    done = run(options(images, tmp_path / "out", epochs=4, resume=tmp_path / "published.pth"))
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "out") == {epoch: loss for epoch, loss in losses(output).items() if epoch > 2}
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(images, tmp_path):
+    done = run(options(images, tmp_path, lr=1e30, warmup_epochs=0, epochs=3))
+    assert done.returncode == 1
+    assert re.search(r"error: the loss is (nan|inf) in epoch \d", done.stderr)
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def bad_inputs(images, tmp_path):
+    """Each kind of bad input: its options, and what the sentence must say."""
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    for folder in (empty, broken):
+        folder.mkdir()
+    for number in range(20):
+        (broken / f"{number}.png").write_text("no image")
+    wide = tmp_path / "wide.pth"
+    save_checkpoint(wide, model=micro(img_size=48, embed_dim=64).state_dict(), epoch=1, optimizer={})
+    weights = tmp_path / "weights.pth"
+    save_checkpoint(weights, model=micro(img_size=48).state_dict())
+    (tmp_path / "torn.pth").write_bytes(weights.read_bytes()[:1000])
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    (ran / "checkpoint-7.pth").write_bytes(b"precious")
+    return {
+        "no folder": ({"data_path": tmp_path / "nowhere"}, "nowhere: no such folder"),
+        "no image": ({"data_path": empty}, "empty: no image in it"),
+        "all broken": ({"data_path": broken}, "of 20 images cannot be read, such as .*broken"),
+        "input size": ({"input_size": 50}, "--input_size 50: must be a multiple of 16"),
+        "model": ({"model": "mae_vit"}, "--model mae_vit: unknown; choose one of mae_hivit_tiny"),
+        "other model": ({"resume": wide}, r"wide.pth does not fit this model: it disagrees in .*\[1, 9, 64\]"),
+        "weights only": ({"resume": weights}, "weights.pth holds weights without a training state.*--init_weights"),
+        "torn": ({"resume": tmp_path / "torn.pth"}, "torn.pth is torn or not a checkpoint"),
+        "no checkpoint": ({"init_weights": tmp_path / "absent.pth"}, "absent.pth: no such file"),
+        "batch": ({"batch_size": 41}, "--batch_size: an effective batch of 41 is larger than the 40 images"),
+        "accumulation": ({"accum_iter": 6}, "an effective batch of 48 is larger than the 40 images"),
+        "mask": ({"mask_ratio": 0.99}, "--mask_ratio 0.99: must leave and remove some of the 9 patches"),
+        "negative": ({"epochs": 0}, "--epochs 0: must be at least 1"),
+        "device": ({"device": "gpu"}, "--device gpu: no such kind of device"),
+        "used folder": ({"output_dir": ran}, "checkpoint-7.pth is there already"),
+        "nothing whole": ({"output_dir": ran, "resume": "auto"}, "no checkpoint in .*ran can be read"),
+    }
+
+
+def test_bad_input_gets_a_sentence_and_exit_code_2(images, tmp_path, monkeypatch, capsys):
+    for name, (changes, sentence) in bad_inputs(images, tmp_path).items():
+        arguments = options(images, **{"output": tmp_path / "out"} | {"num_workers": 0} | changes)
+        monkeypatch.setattr(sys, "argv", ["main_pretrain.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        assert ended.value.code == 2, name
+        message = capsys.readouterr().err.strip().splitlines()
+        assert message[-1].startswith("error: "), name
+        assert re.search(sentence, message[-1]), (name, message[-1])
+        assert "Traceback" not in "".join(message), name
+    assert (tmp_path / "ran" / "checkpoint-7.pth").read_bytes() == b"precious"
+
+
+def test_gradients_are_clipped_to_the_norm():
+    weights = [
+        torch.nn.Parameter(torch.zeros(3)),
+        torch.nn.Parameter(torch.zeros(4)),
+        torch.nn.Parameter(torch.zeros(1)),
+    ]
+    for weight, value in zip(weights[:2], (3.0, 4.0), strict=True):
+        weight.grad = torch.zeros_like(weight)
+        weight.grad[0] = value
+    assert clip_gradients(weights, None) == pytest.approx(5.0)
+    assert weights[1].grad[0] == 4
+    assert clip_gradients(weights, 1.0) == pytest.approx(5.0)
+    assert weights[0].grad[0] == pytest.approx(0.6)
+    assert weights[1].grad[0] == pytest.approx(0.8)

@@ -1,0 +1,1 @@
+"""Data, options, processes, logs and checkpoints of a pre-training run."""

@@ -1,0 +1,26 @@
+"""Every random number of a run follows from its seed and its place in the run, not from what was drawn before.
+
+So a resumed run continues exactly, and neither the number of loader workers nor that of processes changes the data.
+"""
+
+import numpy as np
+import torch
+
+CROP, MASK, RANK = range(3)  # what the numbers are for
+
+
+def derived_seed(*parts: int) -> int:
+    """One seed from several non-negative numbers, e.g. (purpose, seed, epoch, index); other parts, another seed."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def masking_noise(
+    seed: int, epoch: int, batch: int, size: int, patches: int, rank: int, world_size: int, device: torch.device
+) -> torch.Tensor:
+    """This rank's rows of the noise of a whole batch: [size, patches], uniform.
+
+    DistributedSampler deals images out in turn, so row r, r + world_size, ... belong to rank r, and the images get the
+    same masks on any number of processes.
+    """
+    generator = torch.Generator(device).manual_seed(derived_seed(MASK, seed, epoch, batch))
+    return torch.rand(size * world_size, patches, generator=generator, device=device)[rank::world_size]
