@@ -1,0 +1,170 @@
+"""Make SAR-like data: chips of ten vehicles in the layout of MSTAR, and scenes with boxes in COCO form.
+
+    python simulate.py --output_dir simulated
+
+Everything follows from scattering centres, layover, shadow, clutter and speckle (`targets.py`, `radar.py`), and a seed
+always writes the same files. The data is for trying the code; no figure on it says anything about real radar images.
+
+    simulated/chips/{TRAIN,TEST}/<class>/*.jpeg        depression angles 17 and 15 degrees
+    simulated/scenes/images/{train,test}/*.png         grass and villages with vehicles, sea with ships
+    simulated/scenes/annotations/{train,test}.json     COCO; categories vehicle and ship, `type` names the kind
+    simulated/classes.png                              one example a class
+"""
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import radar as physics
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from radar import Radar
+from targets import SHIPS, VEHICLES, Target, scatterers
+
+CHIP = 128  # px
+SCENE = 512  # px
+GAIN = 32.0  # grey levels of the amplitude 1, about that of grass; the same for all images
+DEPRESSION = {"TRAIN": 17.0, "TEST": 15.0}  # degrees, as in MSTAR's standard operating condition
+CATEGORIES = ("vehicle", "ship")
+KINDS = ("grass", "urban", "sea")
+
+
+def generator(*parts: int | str) -> np.random.Generator:
+    """Random numbers for one image, whatever was made before it."""
+    return np.random.default_rng([p if isinstance(p, int) else zlib.crc32(p.encode()) for p in parts])
+
+
+def to_grey(amplitude: np.ndarray) -> np.ndarray:
+    """Amplitude to 8 bits, linear and clipped."""
+    return np.rint(np.clip(amplitude * GAIN, 0, 255)).astype(np.uint8)
+
+
+def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Generator) -> np.ndarray:
+    """A vehicle in a meadow, near the middle of the chip: uint8 [128, 128]; `azimuth` in degrees."""
+    shape, turn = (CHIP, CHIP), np.radians(azimuth)
+    centre = tuple(CHIP / 2 * radar.spacing + rng.uniform(-1, 1, 2))
+    response = physics.target_response(scatterers(target), centre, turn, radar, shape)
+    height = physics.target_height(target, centre, turn, radar, shape)
+    clutter = physics.grass(shape, radar, rng)
+    clutter[height > 0] *= 0.5
+    return to_grey(physics.image(response, clutter, height, radar, rng))
+
+
+def make_scene(kind: str, looks: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[Target, tuple]]]:
+    """A scene, uint8 [512, 512], and its targets with boxes (x, y, width, height) in pixels."""
+    shape = (SCENE, SCENE)
+    radar = Radar(spacing=3.0, resolution=4.0, depression=50.0, wavelength=0.055) if kind == "sea" else Radar()
+    radar = Radar(**vars(radar) | {"looks": looks})
+    height, response = np.zeros(shape), np.zeros(shape, complex)
+    if kind == "urban":
+        clutter, height, response = physics.urban(shape, radar, rng)
+    else:
+        clutter = (physics.sea if kind == "sea" else physics.grass)(shape, radar, rng)
+
+    found: list[tuple[Target, tuple]] = []
+    taken = height > 0
+    for _ in range(int(rng.integers(2, 9))):
+        target = (SHIPS if kind == "sea" else VEHICLES)[rng.integers(len(SHIPS if kind == "sea" else VEHICLES))]
+        margin = target.radius * 1.3
+        centre = tuple(rng.uniform(margin, SCENE * radar.spacing - margin, 2))
+        near = tuple(slice(int((c - margin) / radar.spacing), int((c + margin) / radar.spacing) + 1) for c in centre)
+        if taken[near].any():  # crowded: the scene has a target less
+            continue
+        taken[near] = True
+        azimuth = rng.uniform(0, 2 * np.pi)
+        response += physics.target_response(scatterers(target), centre, azimuth, radar, shape)
+        solid = physics.target_height(target, centre, azimuth, radar, shape)
+        clutter[solid > 0] *= 0.5
+        height = np.maximum(height, solid)
+        found.append((target, physics.target_box(target, centre, azimuth, radar)))
+    return to_grey(physics.image(response, clutter, height, radar, rng)), found
+
+
+def write_chips(folder: Path, per_class: dict[str, int], looks: int, seed: int) -> None:
+    """Write <part>/<class>/<number>_<azimuth>.jpeg, azimuths spread over the circle."""
+    for part, count in per_class.items():
+        radar = Radar(depression=DEPRESSION[part], looks=looks)
+        for target in VEHICLES:
+            (folder / part / target.name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                rng = generator(seed, part, target.name, number)
+                azimuth = (number + rng.random()) * 360 / count
+                chip = make_chip(target, azimuth, radar, rng)
+                name = f"{number:04d}_{azimuth:05.1f}.jpeg"
+                Image.fromarray(chip).save(folder / part / target.name / name, quality=95)
+
+
+def write_scenes(folder: Path, per_part: dict[str, int], looks: int, seed: int) -> None:
+    """Write images and COCO annotations; the three kinds of scene take turns."""
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    for part, count in per_part.items():
+        (folder / "images" / part).mkdir(parents=True, exist_ok=True)
+        images, annotations = [], []
+        for number in range(count):
+            kind = KINDS[number % len(KINDS)]
+            scene, found = make_scene(kind, looks, generator(seed, part, "scene", number))
+            name = f"{number:04d}_{kind}.png"
+            Image.fromarray(scene).save(folder / "images" / part / name)
+            images.append({"id": number + 1, "file_name": name, "width": SCENE, "height": SCENE})
+            for target, box in found:
+                x, y, width, height = (round(float(v), 1) for v in box)
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": number + 1,
+                        "category_id": CATEGORIES.index(target.category) + 1,
+                        "bbox": [x, y, width, height],
+                        "area": round(width * height, 1),
+                        "iscrowd": 0,
+                        "type": target.name,
+                    }
+                )
+        categories = [{"id": i, "name": name} for i, name in enumerate(CATEGORIES, start=1)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / "annotations" / f"{part}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def draw_classes(path: Path, looks: int, seed: int) -> None:
+    """Draw a chip of each vehicle and a scene of each kind, with its boxes, as one figure."""
+    figure = Figure(figsize=(15, 11), layout="constrained")
+    chips, scenes = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    for axis, target in zip(chips.subplots(2, 5).flat, VEHICLES, strict=True):
+        radar = Radar(depression=DEPRESSION["TRAIN"], looks=looks)
+        chip = make_chip(target, 35.0, radar, generator(seed, "figure", target.name))
+        axis.imshow(chip, cmap="gray", vmin=0, vmax=255)
+        axis.set(title=target.name, xticks=[], yticks=[])
+    for axis, kind in zip(scenes.subplots(1, 3), KINDS, strict=True):
+        scene, found = make_scene(kind, looks, generator(seed, "figure", kind))
+        axis.imshow(scene, cmap="gray", vmin=0, vmax=255)
+        for target, (x, y, width, height) in found:
+            axis.add_patch(Rectangle((x, y), width, height, fill=False, color="tab:orange"))
+            axis.text(x, y - 4, target.name, color="tab:orange", fontsize=8)
+        axis.set(title=f"{kind}, {len(found)} targets", xticks=[], yticks=[])
+    figure.savefig(path, dpi=80)
+
+
+def main() -> None:
+    """Write chips, scenes and the figure."""
+    parser = argparse.ArgumentParser(description="Make SAR-like chips and scenes.")
+    parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--chips", type=int, nargs=2, default=(40, 20), metavar=("TRAIN", "TEST"), help="of each class")
+    parser.add_argument("--scenes", type=int, nargs=2, default=(24, 9), metavar=("TRAIN", "TEST"))
+    parser.add_argument("--looks", type=int, default=1, help="of the speckle; more looks, less speckle")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.looks < 1 or min(*args.chips, *args.scenes, args.seed) < 0:
+        parser.error("--looks must be at least 1, the numbers and the seed not negative")
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    write_chips(args.output_dir / "chips", dict(zip(DEPRESSION, args.chips, strict=True)), args.looks, args.seed)
+    write_scenes(
+        args.output_dir / "scenes", dict(zip(("train", "test"), args.scenes, strict=True)), args.looks, args.seed
+    )
+    draw_classes(args.output_dir / "classes.png", args.looks, args.seed)
+    print(f"{10 * sum(args.chips)} chips and {sum(args.scenes)} scenes in {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()
