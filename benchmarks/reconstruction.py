@@ -1,0 +1,90 @@
+"""Has a pre-trained model learnt anything? Its loss against plain guesses on the same removed patches.
+
+    python benchmarks/reconstruction.py CHECKPOINT DIR [DIR ...]
+
+The images are centre crops, without augmentation, with masks that are fixed by the seed. The guesses are the best of
+their kind for these very images and masks, so a model is compared with more than a beginner could know:
+    constant      one number for everything
+    patch mean    each removed patch's own mean, for all of its 768 values
+    scale means   each removed patch's own three means, one for each scale of the gradient
+    mean patch    the average removed patch, position by position
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "pre-training")]
+
+import torch
+
+from models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from saratrx.checkpoint import load_all, load_checkpoint
+from saratrx.errors import InputError, exit_on_input_error
+from util import panel
+from util.datasets import PretrainImages
+from util.seeds import masking_noise
+
+
+def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict]:
+    """The model of a checkpoint of `main_pretrain.py`, and its options."""
+    content = load_checkpoint(path)
+    options = content.get("args", {})
+    if options.get("model") not in MODELS:
+        raise InputError(f"{path} does not say of which model it is: take a checkpoint of main_pretrain.py")
+    model = MODELS[options["model"]](img_size=options["input_size"], norm_pix_loss=options["norm_pix_loss"])
+    load_all(model, content["model"], path)
+    return model.eval(), options
+
+
+def squared_error(guess: torch.Tensor, target: torch.Tensor) -> float:
+    """Mean squared error of a guess that broadcasts to target [P, 768]."""
+    return (guess - target).square().mean().item()
+
+
+@torch.no_grad()
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description="Loss of a pre-trained model against plain guesses.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("data_path", nargs="+", metavar="DIR")
+    parser.add_argument("--images", type=int, default=512, help="evenly spaced over the data")
+    parser.add_argument("--seed", type=int, default=0, help="of the masks")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    args = parser.parse_args()
+
+    model, options = load_model(args.checkpoint)
+    dataset = PretrainImages(args.data_path, options["input_size"], args.seed, max_bad=0.01)
+    images = panel.fixed_images(dataset, args.images)
+    patches = model.grid[0] * model.grid[1]
+    noise = masking_noise(args.seed, 0, 0, len(images), patches, 0, 1, torch.device("cpu"))
+    targets, losses = [], []
+    for batch, batch_noise in zip(images.split(64), noise.split(64), strict=True):
+        loss, _, mask = model(batch, options["mask_ratio"], batch_noise)
+        target = model.patchify(model.gradient_feature(batch))
+        if model.norm_pix_loss:
+            mean, std = model.patch_statistics(target)
+            target = (target - mean) / std
+        targets.append(target[mask.bool()])
+        losses.append(loss * len(batch))
+    target = torch.cat(targets)  # [P, 768], the removed patches of all images
+
+    scales = target.unflatten(1, (3, -1))
+    found = {
+        "constant": squared_error(target.mean(), target),
+        "patch mean": squared_error(target.mean(dim=1, keepdim=True), target),
+        "scale means": squared_error(scales.mean(dim=2, keepdim=True), scales),
+        "mean patch": squared_error(target.mean(dim=0), target),
+        "model": (torch.stack(losses).sum() / len(images)).item(),
+    }
+    print(f"{args.checkpoint}, {len(images)} images, {len(target)} removed patches")
+    for name, loss in found.items():
+        print(f"  {name:12} {loss:.4f}   {loss / found['constant']:.3f} of a constant's")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with exit_on_input_error():
+        main()
