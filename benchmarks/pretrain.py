@@ -11,7 +11,7 @@ Prints, for the gradient features and for the training step, both times (the med
 import argparse
 import json
 import platform
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -100,7 +100,9 @@ def print_peak_memory(args: argparse.Namespace) -> None:
     if device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 1e9)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+        # not getrusage, which a process inherits from the one that started it
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9)
 
 
 def processor() -> str:

@@ -51,8 +51,7 @@ def train_one_epoch(
     model.train()
     run_log.start_epoch(epoch)
     total = torch.zeros((), device=device)  # of the epoch's losses; stays on the device
-    last_total = 0.0
-    last_step = -1
+    last_total, last_step = torch.zeros_like(total), -1
 
     batches = enumerate(loader)
     for step in range(steps):
@@ -80,10 +79,10 @@ def train_one_epoch(
 
         loader.dataset.report_bad()
         if run_log.step(epoch, step):
-            loss_value = (total.item() - last_total) / (step - last_step)
+            loss_value = mean((total - last_total) / (step - last_step))
             raise_if_not_finite(loss_value, epoch)
             run_log.line(epoch, step, loss_value, lr, float(grad_norm))
-            last_total, last_step = total.item(), step
+            last_total, last_step = total.clone(), step
 
     epoch_loss = mean(total / steps)
     raise_if_not_finite(epoch_loss, epoch)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from engine_pretrain import NonFiniteLossError, train_one_epoch
-from models.models_hivit_mae import MODELS
+from models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
 from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError, exit_on_input_error
 from util import distributed, panel, training_state
@@ -52,22 +52,11 @@ def main(args: Namespace) -> None:
     if args.lr is None:
         args.lr = args.blr * effective_batch / 256
 
-    resumed = training_state.find(args.resume, output_dir)
-    torch.manual_seed(args.seed)
-    model = MODELS[args.model](img_size=args.input_size, norm_pix_loss=args.norm_pix_loss)
-    if args.init_weights and resumed is None:
-        load_encoder(model, args.init_weights, missing_ok=NEW_IN_PRETRAINING)
-    model.to(device)
-    parameter_groups = param_groups_weight_decay(model, args.weight_decay)
-    optimizer = torch.optim.AdamW(parameter_groups, lr=args.lr, betas=(0.9, 0.95), fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=args.amp == "fp16")
-    start_epoch = args.start_epoch
-    if resumed is not None:
-        start_epoch = training_state.restore(*resumed, model, optimizer, scaler)
-        print(f"continuing {resumed[0]} after epoch {start_epoch}", flush=True)
+    model, optimizer, scaler, start_epoch = prepare(args, device)
     network = model
     if processes.world_size > 1:
-        network = DistributedDataParallel(model, device_ids=[device] if device.index is not None else None)
+        device_ids = None if device.type == "cpu" else [device]
+        network = DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)  # they are constant
 
     output_dir.mkdir(parents=True, exist_ok=True)
     steps = len(loader) // args.accum_iter
@@ -98,6 +87,27 @@ def main(args: Namespace) -> None:
             run_log.writer.add_figure("reconstruction", figure, (epoch + 1) * 1000)
     run_log.close()
     distributed.stop()
+
+
+def prepare(
+    args: Namespace, device: torch.device
+) -> tuple[HiViTMaskedAutoencoder, torch.optim.AdamW, torch.amp.GradScaler, int]:
+    """The model, its optimizer and scaler, and the epochs that they have seen: new, or of the checkpoint to resume."""
+    resumed = training_state.find(args.resume, Path(args.output_dir))
+    torch.manual_seed(args.seed)
+    model = MODELS[args.model](img_size=args.input_size, norm_pix_loss=args.norm_pix_loss)
+    if args.init_weights and resumed is None:
+        load_encoder(model, args.init_weights, missing_ok=NEW_IN_PRETRAINING)
+    model.to(device)
+    parameter_groups = param_groups_weight_decay(model, args.weight_decay)
+    optimizer = torch.optim.AdamW(parameter_groups, lr=args.lr, betas=(0.9, 0.95), fused=True)
+    scaler = torch.amp.GradScaler(device.type, enabled=args.amp == "fp16")
+    if resumed is None:
+        return model, optimizer, scaler, args.start_epoch
+    path, state = resumed
+    start_epoch = training_state.restore(path, state, model, optimizer, scaler)
+    print(f"continuing {path} after epoch {start_epoch}", flush=True)
+    return model, optimizer, scaler, start_epoch
 
 
 def resolve_amp(amp: str, device: torch.device) -> str:
