@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Loss of a pre-trained model against plain guesses.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data_path", nargs="+", metavar="DIR")
-    parser.add_argument("--images", type=int, default=512, help="evenly spaced over the data")
+    parser.add_argument("--images", type=int, default=512, help="how many, chosen at random but always the same")
     parser.add_argument("--seed", type=int, default=0, help="of the masks")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()

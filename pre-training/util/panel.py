@@ -13,7 +13,7 @@ from util.seeds import masking_noise
 
 
 def fixed_images(dataset: PretrainImages, count: int) -> torch.Tensor:
-    """Evenly spaced images of a data set without augmentation: [up to `count`, 1, S, S] in [0, 1]."""
+    """Some images of a data set, always the same ones, without augmentation: [up to `count`, 1, S, S] in [0, 1]."""
     size = dataset.input_size
     transform = v2.Compose(
         [
@@ -22,8 +22,8 @@ def fixed_images(dataset: PretrainImages, count: int) -> torch.Tensor:
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
-    return torch.stack([transform(dataset.read(index)) for index in indices])
+    indices = np.random.default_rng(0).permutation(len(dataset))[:count]
+    return torch.stack([transform(dataset.read(index)) for index in sorted(indices.tolist())])
 
 
 @torch.no_grad()
