@@ -5,7 +5,7 @@
     python benchmarks/pretrain.py --json results.json
 
 Prints, for the gradient features and for the training step, both times (the median over interleaved pairs), their ratio
-(the median of the pairs' ratios), and the peak memory of a step, each form in a process of its own.
+(the median of the pairs' ratios), and the peak memory, each form in a process of its own.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from models.gradient_feature import GradientFeature
 from models.models_hivit_mae import MODELS
 from saratrx.hivit import SIZES
 
-FORMS = ("published", "float32", "bf16")  # "published" is float32 too
+STEPS = ("published", "float32", "bf16")  # "published" is float32 too
+FEATURES = ("published features", "integral features")
 
 
 def synthetic_images(batch: int, device: torch.device) -> torch.Tensor:
@@ -62,6 +63,12 @@ def training_step(form: str, size: str, images: torch.Tensor) -> Callable[[], No
     return step
 
 
+def gradient_features(images: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
+    """The features of some images, by dense convolutions and by integral images."""
+    dense, integral = DenseGradientFeature().to(images.device), GradientFeature()
+    return dict(zip(FEATURES, (lambda: dense(images), lambda: integral(images)), strict=True))
+
+
 def timed(function: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call, the device's work included."""
     if device.type == "cuda":
@@ -84,9 +91,9 @@ def interleaved(functions: dict[str, Callable[[], object]], pairs: int, device: 
     return times
 
 
-def peak_memory(form: str, args: argparse.Namespace) -> float:
-    """GB that two training steps need in a process of their own: on the GPU, or of the whole process on the CPU."""
-    command = [sys.executable, __file__, "--memory_of", form, "--size", args.size]
+def peak_memory(work: str, args: argparse.Namespace) -> float:
+    """GB that some work needs, done twice in a process of its own: on the GPU, or of the whole process on the CPU."""
+    command = [sys.executable, __file__, "--memory_of", work, "--size", args.size]
     command += ["--batch_size", str(args.batch_size), "--device", args.device]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -94,15 +101,32 @@ def peak_memory(form: str, args: argparse.Namespace) -> float:
 def print_peak_memory(args: argparse.Namespace) -> None:
     """The other side of `peak_memory`."""
     device = torch.device(args.device)
-    step = training_step(args.memory_of, args.size, synthetic_images(args.batch_size, device))
-    step()
-    step()
+    images = synthetic_images(args.batch_size, device)
+    if args.memory_of in FEATURES:
+        function = gradient_features(images)[args.memory_of]
+    else:
+        function = training_step(args.memory_of, args.size, images)
+    function()
+    function()
     if device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 1e9)
     else:
         # not getrusage, which a process inherits from the one that started it
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9)
+
+
+def report(functions: dict[str, Callable[[], object]], pairs: int, args: argparse.Namespace) -> dict[str, dict]:
+    """Time some work, of which the first is the baseline, and print and return its figures."""
+    times = interleaved(functions, pairs, torch.device(args.device))
+    baseline, figures = next(iter(times.values())), {}
+    for name, seconds in times.items():
+        speed = args.batch_size / median(seconds)
+        ratio = median(b / s for b, s in zip(baseline, seconds, strict=True))
+        memory = peak_memory(name, args)
+        print(f"  {name:20} {speed:9.2f} images/s   ratio {ratio:6.2f}   peak memory {memory:5.2f} GB", flush=True)
+        figures[name] = {"images_per_second": speed, "ratio": ratio, "peak_gb": memory}
+    return figures
 
 
 def processor() -> str:
@@ -120,7 +144,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("--memory_of", choices=FORMS, help=argparse.SUPPRESS)
+    parser.add_argument("--memory_of", choices=STEPS + FEATURES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
         print_peak_memory(args)
@@ -133,30 +157,17 @@ def main() -> None:
     results: dict = {"machine": machine, "size": args.size, "batch_size": args.batch_size, "pairs": args.pairs}
 
     images = synthetic_images(args.batch_size, device)
-    dense, integral = DenseGradientFeature().to(device), GradientFeature()
     exact = DenseGradientFeature()(images.double().cpu())
-    times = interleaved({"published": lambda: dense(images), "ours": lambda: integral(images)}, 2 * args.pairs, device)
-    ratio = median(p / o for p, o in zip(times["published"], times["ours"], strict=True))
-    errors = {
-        n: float((f(images).double().cpu() - exact).abs().max()) for n, f in (("published", dense), ("ours", integral))
-    }
+    features = gradient_features(images)
     print(f"\ngradient features of {args.batch_size} x 1 x 224 x 224")
-    for form, seconds in times.items():
-        print(f"  {form:10} {1e3 * median(seconds):9.2f} ms   largest error against float64 {errors[form]:.1e}")
-    print(f"  ratio      {ratio:9.1f}")
-    results["gradient_features"] = {
-        "milliseconds": {n: 1e3 * median(t) for n, t in times.items()}, "ratio": ratio, "error": errors
-    }  # fmt: skip
+    results["gradient_features"] = report(features, 2 * args.pairs, args)
+    for name, function in features.items():
+        error = float((function().double().cpu() - exact).abs().max())
+        results["gradient_features"][name]["error"] = error
+        print(f"  {name:20} largest error against float64 {error:.1e}")
 
-    steps = {form: training_step(form, args.size, images) for form in FORMS}
-    times = interleaved(steps, args.pairs, device)
     print(f"\ntraining step of HiViT-{args.size}, {args.batch_size} images, mask 0.75")
-    results["step"] = {}
-    for form, seconds in times.items():
-        ratio = median(p / s for p, s in zip(times["published"], seconds, strict=True))
-        speed, memory = args.batch_size / median(seconds), peak_memory(form, args)
-        results["step"][form] = {"images_per_second": speed, "ratio": ratio, "peak_gb": memory}
-        print(f"  {form:10} {speed:9.2f} images/s   ratio {ratio:5.2f}   peak memory {memory:5.2f} GB")
+    results["step"] = report({form: training_step(form, args.size, images) for form in STEPS}, args.pairs, args)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

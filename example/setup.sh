@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=${PYTHON:-python3}
-command -v "$python" >/dev/null || { echo "error: $python is missing; install Python 3.10 or newer" >&2; exit 2; }
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
-    echo "error: $("$python" --version) is too old; set PYTHON to a Python 3.10 or newer" >&2
+command -v "$python" >/dev/null || { echo "error: $python is missing; install Python 3.11 or newer" >&2; exit 2; }
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "error: $("$python" --version) is too old; set PYTHON to Python 3.11 or newer" >&2
     exit 2
 }
 if [ ! -x .venv/bin/pip ]; then

@@ -37,6 +37,11 @@ def main(args: Namespace) -> None:
     processes = distributed.start(args)
     device, output_dir = processes.device, Path(args.output_dir)
     args.amp = resolve_amp(args.amp, device)
+    for folder in (output_dir, Path(args.log_dir)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be made: {error.strerror}; choose another --output_dir") from error
 
     dataset = PretrainImages(args.data_path, args.input_size, args.seed, args.max_bad)
     # DistributedSampler deals the same order out to any number of processes, so one process uses it too
@@ -58,7 +63,6 @@ def main(args: Namespace) -> None:
         device_ids = None if device.type == "cpu" else [device]
         network = DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)  # they are constant
 
-    output_dir.mkdir(parents=True, exist_ok=True)
     steps = len(loader) // args.accum_iter
     run_log = RunLog(args, processes, steps, start_epoch)
     print(

@@ -216,6 +216,7 @@ def bad_inputs(images, tmp_path):
         "mask": ({"mask_ratio": 0.99}, "--mask_ratio 0.99: must leave and remove some of the 9 patches"),
         "negative": ({"epochs": 0}, "--epochs 0: must be at least 1"),
         "device": ({"device": "gpu"}, "--device gpu: no such kind of device"),
+        "no output": ({"output_dir": weights / "out"}, "weights.pth/out cannot be made: Not a directory"),
         "used folder": ({"output_dir": ran}, "checkpoint-7.pth is there already"),
         "nothing whole": ({"output_dir": ran, "resume": "auto"}, "no checkpoint in .*ran can be read"),
     }

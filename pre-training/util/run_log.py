@@ -21,7 +21,7 @@ class RunLog:
     """Console, log.txt and TensorBoard of the main process; the others keep the clock only.
 
     Args:
-        args: the run's options; log_dir and output_dir are made.
+        args: the run's options; output_dir exists.
         processes: the process group.
         steps: optimizer steps of an epoch.
         start_epoch: epochs done before; later lines of log.txt are of a run that was cut off, and are dropped.
