@@ -16,8 +16,8 @@ from saratrx.position import sincos_table
 class PublishedKernels(nn.Module):
     """The four 0/1 kernels [1, 1, 2r+1, 2r+1] of one radius, as buffers that published checkpoints hold.
 
-    The features no longer need them (see `gradient_feature`), but the published code loads strictly, so they are
-    written; and a checkpoint whose kernels differ was trained for another target.
+    The features no longer need them (see `gradient_feature`), but the published code loads strictly, so they must be
+    there to be written.
     """
 
     def __init__(self, radius: int) -> None:
@@ -34,29 +34,24 @@ class HiViTMaskedAutoencoder(HiViT):
     The encoder's token is hierarchical: what stages 1 and 2 end with and stage 3's output, 7 D values a patch.
 
     Args:
-        img_size: side of the square input in pixels, a multiple of 16 and over 17.
-        embed_dim, depths, num_heads: the encoder, see `HiViT`.
-        decoder_embed_dim, decoder_depth, decoder_num_heads: the decoder.
+        decoder_embed_dim, decoder_depth, decoder_num_heads: the decoder's width, blocks and attention heads.
         norm_pix_loss: give each patch's 768 target values zero mean and unit variance (published: always).
+        **encoder: `HiViT`'s arguments but `num_classes` and `rpe`; `forward` refuses images of another `img_size`.
 
     """
 
     def __init__(
         self,
-        img_size: int = 224,
-        embed_dim: int = 512,
-        depths: tuple[int, int, int] = (2, 2, 20),
-        num_heads: int = 8,
         decoder_embed_dim: int = 512,
         decoder_depth: int = 6,
         decoder_num_heads: int = 16,
         norm_pix_loss: bool = True,
+        **encoder,
     ) -> None:
-        super().__init__(
-            img_size=img_size, num_classes=0, embed_dim=embed_dim, depths=depths, num_heads=num_heads, rpe=False
-        )
+        super().__init__(num_classes=0, rpe=False, **encoder)
         del self.fc_norm, self.head
         self.norm_pix_loss = norm_pix_loss
+        embed_dim = self.num_features
         feature_dim = 7 * embed_dim  # 4*4 * D/4 + 2*2 * D/2 + D
         target_dim = len(RADII) * self.patch_size**2
 

@@ -166,13 +166,15 @@ def test_starts_from_an_encoder_alone(images, tmp_path, capfd):
 
 
 def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path):
-    """A pickled Namespace, prefixes, and an optimizer that was not fused."""
+    """A pickled Namespace, prefixes, and an optimizer of a time when it was not fused and counted steps in integers."""
     output, _ = plain_run
     content = load_checkpoint(output / "checkpoint-2.pth")
     content["model"] = {f"module.{key}": value for key, value in content["model"].items()}
     content["args"] = Namespace(**content["args"])
     for group in content["optimizer"]["param_groups"]:
         del group["fused"], group["foreach"]
+    for moments in content["optimizer"]["state"].values():
+        moments["step"] = int(moments["step"])
     torch.save(content, tmp_path / "published.pth")
     done = run(options(images, tmp_path / "out", epochs=4, resume=tmp_path / "published.pth"))
     assert done.returncode == 0, done.stderr

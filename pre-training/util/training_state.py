@@ -82,13 +82,12 @@ def restore(
     load_all(model, state["model"], path)
     if not {"optimizer", "epoch"} <= state.keys():
         raise CheckpointError(f"{path} holds weights without a training state: start from it with --init_weights")
-    fused = [group["fused"] for group in optimizer.param_groups]
     try:
+        for group in state["optimizer"]["param_groups"]:
+            group["fused"] = True  # published files do not say; where AdamW keeps its step counts depends on it
         optimizer.load_state_dict(state["optimizer"])
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} holds the state of another optimizer: {error}") from error
-    for group, was_fused in zip(optimizer.param_groups, fused, strict=True):
-        group["fused"] = was_fused  # how to compute is this run's choice; published files do not have it
     if state.get("scaler"):
         scaler.load_state_dict(state["scaler"])
     return int(state["epoch"])
