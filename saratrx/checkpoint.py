@@ -118,7 +118,9 @@ def load_pickled_file(path: Path) -> object:
                 "with torch.save(model.state_dict(), ...) or as safetensors"
             ) from error
         raise CheckpointError(f"{path} is not a checkpoint that can be read without running code") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes its parser raise anything at all
         raise CheckpointError(f"{path} is torn or not a checkpoint; take an earlier one or fetch it again") from error
 
 

@@ -1,5 +1,6 @@
 import os
 import pickle
+import random
 from argparse import Namespace
 
 import pytest
@@ -135,6 +136,23 @@ def test_files_that_are_no_checkpoints(tmp_path):
         if path != whole:
             with pytest.raises(CheckpointError, match=path.name):
                 load_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_files_raise_nothing_else(tmp_path, zipped):
+    whole, damaged = tmp_path / "whole.pth", tmp_path / "damaged.pth"
+    torch.save({"model": {"a.weight": torch.rand(3, 3)}, "epoch": 3}, whole, _use_new_zipfile_serialization=zipped)
+    content, rng, refused = whole.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        changed = bytearray(content[: rng.randrange(1, len(content) + 1)])
+        for _ in range(rng.choice([0, 1, 20])):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        damaged.write_bytes(changed)
+        try:
+            load_checkpoint(damaged)
+        except CheckpointError:
+            refused += 1
+    assert refused > 100
 
 
 def test_another_size_is_named_and_loads_nothing(tmp_path):

@@ -128,6 +128,28 @@ def test_files_that_are_refused(tmp_path):
             read(path)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "b.tif", "a.npy"])
+def test_damaged_files_raise_nothing_else(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, AMPLITUDE)
+    elif name == "b.tif":
+        cv2.imwrite(str(path), AMPLITUDE.astype(np.float64))
+    else:
+        Image.fromarray(GREY).save(path)
+    content, refused = path.read_bytes(), 0
+    for number in range(150):
+        rng = np.random.default_rng(number)
+        changed = np.frombuffer(content[: rng.integers(1, len(content) + 1)], np.uint8).copy()
+        changed[rng.integers(0, min(len(changed), 300), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(changed.tobytes())
+        try:
+            assert read(path).dtype == np.uint8
+        except ImageError:
+            refused += 1
+    assert refused > 50
+
+
 def test_real_images():
     if not (golden.SHARED / "data").is_dir():
         pytest.skip(f"no images in {golden.SHARED / 'data'}")
