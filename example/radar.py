@@ -171,13 +171,13 @@ def urban(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> tup
     """
     ground = grass(shape, radar, rng)
     height, response = np.zeros(shape), np.zeros(shape, complex)
-    pixels = [round(metres / radar.spacing) for metres in (30, 5)]  # a block, half a street
-    for top in range(0, shape[0], pixels[0]):
-        for left in range(0, shape[1], pixels[0]):
+    plot, street = (round(metres / radar.spacing) for metres in (30, 5))  # pixels; a plot includes its street
+    for top in range(0, shape[0], plot):
+        for left in range(0, shape[1], plot):
             if rng.random() < 0.45:
                 continue
             deep, wide = (round(rng.uniform(8, 14) / radar.spacing) for _ in range(2))
-            row, column = (pixels[1] + start + int(rng.integers(0, pixels[1])) for start in (top, left))
+            row, column = (start + street + int(rng.integers(0, street)) for start in (top, left))
             block = np.s_[row : row + deep, column : column + wide]
             if row + deep >= shape[0] or column + wide >= shape[1]:
                 continue
@@ -186,10 +186,10 @@ def urban(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> tup
             along_wall = np.arange(column, column + wide, 0.5) * radar.spacing
             phase = np.exp(2j * np.pi * rng.random(len(along_wall)))
             strength = rng.lognormal(1.2, 0.7, len(along_wall))
-            response += points_response(np.full(len(along_wall), row * radar.spacing), along_wall,
-                                        strength * phase, radar, shape)  # fmt: skip
+            along_range = np.full(len(along_wall), row * radar.spacing)
+            response += points_response(along_range, along_wall, strength * phase, radar, shape)
     row, column = np.ogrid[: shape[0], : shape[1]]
-    streets = (row % pixels[0] < pixels[1]) | (column % pixels[0] < pixels[1])
+    streets = (row % plot < street) | (column % plot < street)
     ground[streets & (height == 0)] *= 0.15
     return ground, height, response
 

@@ -14,6 +14,7 @@ always writes the same files. The data is for trying the code; no figure on it s
 import argparse
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +57,20 @@ def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Gener
 def make_scene(kind: str, looks: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[Target, tuple]]]:
     """A scene, uint8 [512, 512], and its targets with boxes (x, y, width, height) in pixels."""
     shape = (SCENE, SCENE)
-    radar = Radar(spacing=3.0, resolution=4.0, depression=50.0, wavelength=0.055) if kind == "sea" else Radar()
-    radar = Radar(**vars(radar) | {"looks": looks})
+    radar = Radar(looks=looks)
+    if kind == "sea":
+        radar = replace(radar, spacing=3.0, resolution=4.0, depression=50.0, wavelength=0.055)
     height, response = np.zeros(shape), np.zeros(shape, complex)
     if kind == "urban":
         clutter, height, response = physics.urban(shape, radar, rng)
     else:
         clutter = (physics.sea if kind == "sea" else physics.grass)(shape, radar, rng)
 
+    kinds = SHIPS if kind == "sea" else VEHICLES
     found: list[tuple[Target, tuple]] = []
     taken = height > 0
     for _ in range(int(rng.integers(2, 9))):
-        target = (SHIPS if kind == "sea" else VEHICLES)[rng.integers(len(SHIPS if kind == "sea" else VEHICLES))]
+        target = kinds[rng.integers(len(kinds))]
         margin = target.radius * 1.3
         centre = tuple(rng.uniform(margin, SCENE * radar.spacing - margin, 2))
         near = tuple(slice(int((c - margin) / radar.spacing), int((c + margin) / radar.spacing) + 1) for c in centre)

@@ -78,7 +78,7 @@ def train_one_epoch(
         optimizer.zero_grad()
 
         loader.dataset.report_bad()
-        if run_log.step(epoch, step):
+        if run_log.step(step):
             loss_value = mean((total - last_total) / (step - last_step))
             raise_if_not_finite(loss_value, epoch)
             run_log.line(epoch, step, loss_value, lr, float(grad_norm))

@@ -128,6 +128,7 @@ def test_files_that_are_refused(tmp_path):
             read(path)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow tells of every odd tag
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "b.tif", "a.npy"])
 def test_damaged_files_raise_nothing_else(tmp_path, name):
     path = tmp_path / name

@@ -36,7 +36,7 @@ class HiViTMaskedAutoencoder(HiViT):
     Args:
         decoder_embed_dim, decoder_depth, decoder_num_heads: the decoder's width, blocks and attention heads.
         norm_pix_loss: give each patch's 768 target values zero mean and unit variance (published: always).
-        **encoder: `HiViT`'s arguments but `num_classes` and `rpe`; `forward` refuses images of another `img_size`.
+        **encoder: `HiViT`'s arguments but `num_classes`, `rpe` and `ape`; images of another `img_size` are refused.
 
     """
 
@@ -48,7 +48,7 @@ class HiViTMaskedAutoencoder(HiViT):
         norm_pix_loss: bool = True,
         **encoder,
     ) -> None:
-        super().__init__(num_classes=0, rpe=False, **encoder)
+        super().__init__(num_classes=0, rpe=False, ape=True, **encoder)
         del self.fc_norm, self.head
         self.norm_pix_loss = norm_pix_loss
         embed_dim = self.num_features

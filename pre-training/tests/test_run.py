@@ -46,7 +46,7 @@ def options(images, output, **changes):
         "warmup_epochs": 1, "lr": 1e-3, "num_workers": 1, "device": "cpu", "image_every": 0,
     }  # fmt: skip
     values |= changes
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    return [word for name, value in values.items() for word in (f"--{name}", *str(value).split(" "))]
 
 
 def run(arguments, launcher=(), **kwargs):
@@ -219,6 +219,7 @@ def bad_inputs(images, tmp_path):
         "negative": ({"epochs": 0}, "--epochs 0: must be at least 1"),
         "device": ({"device": "gpu"}, "--device gpu: no such kind of device"),
         "no output": ({"output_dir": weights / "out"}, "weights.pth/out cannot be made: Not a directory"),
+        "launcher": ({"dist_url": "env:// --dist_on_itp"}, "OpenMPI did not start this process"),
         "used folder": ({"output_dir": ran}, "checkpoint-7.pth is there already"),
         "nothing whole": ({"output_dir": ran, "resume": "auto"}, "no checkpoint in .*ran can be read"),
     }

@@ -104,7 +104,7 @@ class PretrainImages(Dataset):
                 f"at least {len(bad)} of {len(self)} images cannot be read, such as {self.paths[bad[0]]}: more than "
                 f"--max_bad {self.max_bad:g} allows; mend or remove them"
             )
-        for index in set(bad) - self.named:
+        for index in sorted(set(bad) - self.named):
             self.named.add(index)
             try:
                 sar_image.read(self.paths[index])

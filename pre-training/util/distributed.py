@@ -47,6 +47,8 @@ def start(args: Namespace) -> Processes:
 
     if args.dist_on_itp:
         prefix = "OMPI_COMM_WORLD_"
+        if prefix + "RANK" not in os.environ:
+            raise InputError("--dist_on_itp: OpenMPI did not start this process; leave the option out")
         os.environ["LOCAL_RANK"] = os.environ[prefix + "LOCAL_RANK"]
         os.environ["RANK"], os.environ["WORLD_SIZE"] = os.environ[prefix + "RANK"], os.environ[prefix + "SIZE"]
     if "RANK" not in os.environ:

@@ -24,7 +24,7 @@ class RunLog:
         args: the run's options; output_dir exists.
         processes: the process group.
         steps: optimizer steps of an epoch.
-        start_epoch: epochs done before; later lines of log.txt are of a run that was cut off, and are dropped.
+        start_epoch: epochs done before; what was logged of later ones is of a run that was cut off, and is dropped.
 
     """
 
@@ -39,7 +39,7 @@ class RunLog:
         if processes.is_main:
             self.file = Path(args.output_dir) / "log.txt"
             drop_lines_after(self.file, start_epoch)
-            self.writer = SummaryWriter(args.log_dir)
+            self.writer = SummaryWriter(args.log_dir, purge_step=(start_epoch + 1) * 1000)
 
     def start_epoch(self, epoch: int) -> None:
         """Open the epoch's progress bar, where a person is watching."""
@@ -47,7 +47,7 @@ class RunLog:
             self.bar = tqdm(total=self.steps, desc=f"epoch {epoch + 1}/{self.args.epochs}", unit="step", leave=False)
         self.last_line, self.steps_since_line = time.perf_counter(), 0
 
-    def step(self, epoch: int, step: int) -> bool:
+    def step(self, step: int) -> bool:
         """Count a step; True if a line is due, for which `line` is then called."""
         self.steps_done += 1
         self.steps_since_line += 1
@@ -102,7 +102,9 @@ def drop_lines_after(file: Path, epoch: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
-    file.write_text("".join(kept), encoding="utf-8")
+    shortened = file.with_suffix(".tmp")
+    shortened.write_text("".join(kept), encoding="utf-8")
+    shortened.replace(file)
 
 
 def peak_memory(device: torch.device) -> float:
