@@ -64,9 +64,9 @@ def losses(output):
 
 @pytest.fixture(scope="module")
 def plain_run(images, tmp_path_factory):
-    """An undisturbed run of four epochs, and what it printed."""
+    """An undisturbed run of eight epochs, and what it printed."""
     output = tmp_path_factory.mktemp("plain")
-    done = run(options(images, output, epochs=4, save_every=2, image_every=3))
+    done = run(options(images, output, epochs=8, save_every=4, image_every=6))
     assert done.returncode == 0, done.stderr
     return output, done.stdout
 
@@ -74,14 +74,14 @@ def plain_run(images, tmp_path_factory):
 def test_a_run_learns_and_leaves_its_files(plain_run):
     output, printed = plain_run
     found = losses(output)
-    assert list(found) == [1, 2, 3, 4]
-    assert found[4] < 0.97 * found[1]
+    assert list(found) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found[8] < 0.97 * found[1]
     files = sorted(p.name for p in output.iterdir() if not p.name.startswith("events"))
-    assert files == ["checkpoint-2.pth", "checkpoint-4.pth", "log.txt", "reconstruction-3.png", "reconstruction-4.png"]
-    line = r"epoch 2/4  step 5/5  loss \d\.\d+  lr \S+  grad norm \d\S+  [\d.]+ images/s  "
+    assert files == ["checkpoint-4.pth", "checkpoint-8.pth", "log.txt", "reconstruction-6.png", "reconstruction-8.png"]
+    line = r"epoch 2/8  step 5/5  loss \d\.\d+  lr \S+  grad norm \d\S+  [\d.]+ images/s  "
     line += r"memory [\d.]+ GB  left \d+:\d+:\d+"
     assert re.search(line, printed)
-    with Image.open(output / "reconstruction-4.png") as panel:
+    with Image.open(output / "reconstruction-8.png") as panel:
         assert panel.size[0] > 1000
 
 
@@ -89,40 +89,40 @@ def test_a_run_writes_tensorboard(plain_run):
     output, _ = plain_run
     events = EventAccumulator(str(output)).Reload()
     assert events.Tags()["scalars"] == ["train_loss", "lr"]
-    assert [e.step for e in events.Scalars("train_loss")] == [1000, 2000, 3000, 4000]
+    assert [e.step for e in events.Scalars("train_loss")] == list(range(1000, 9000, 1000))
     assert [e.value for e in events.Scalars("train_loss")] == pytest.approx(list(losses(output).values()))
-    assert [e.step for e in events.Images("reconstruction")] == [3000, 4000]
+    assert [e.step for e in events.Images("reconstruction")] == [6000, 8000]
 
 
 def test_a_checkpoint_is_plain_data_and_complete(plain_run):
     output, _ = plain_run
-    content = load_checkpoint(output / "checkpoint-4.pth")
+    content = load_checkpoint(output / "checkpoint-8.pth")
     assert content.keys() == {"model", "optimizer", "epoch", "scaler", "args"}
-    assert content["epoch"] == 4
+    assert content["epoch"] == 8
     assert content["args"]["model"] == "micro"
     assert list(content["model"]) == list(micro(img_size=48).state_dict())
 
 
 def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_run, tmp_path):
     output, _ = plain_run
-    arguments = options(images, tmp_path, epochs=4, save_every=1, keep=2, image_every=0, resume="auto")
+    arguments = options(images, tmp_path, epochs=8, save_every=1, keep=2, image_every=0, resume="auto")
     with subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if line.startswith("epoch 2/4 done"):
+            if line.startswith("epoch 2/8 done"):
                 deadline = time.monotonic() + 60
                 while not (tmp_path / "checkpoint-2.pth").exists() and time.monotonic() < deadline:
                     time.sleep(0.001)
-                process.send_signal(signal.SIGKILL)  # in the third epoch
+                process.send_signal(signal.SIGKILL)  # in the third epoch, or a little later
                 break
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "checkpoint-4.pth").exists()
+    assert not (tmp_path / "checkpoint-8.pth").exists()
     done = run(arguments)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"continuing \S*checkpoint-[23]\.pth after epoch [23]", done.stdout)
+    assert re.search(r"continuing \S*checkpoint-\d\.pth after epoch [2-7]", done.stdout)
     assert losses(tmp_path) == losses(output)  # to the last bit
-    undisturbed, resumed = (load_checkpoint(p / "checkpoint-4.pth")["model"] for p in (output, tmp_path))
+    undisturbed, resumed = (load_checkpoint(p / "checkpoint-8.pth")["model"] for p in (output, tmp_path))
     assert all(torch.equal(value, resumed[key]) for key, value in undisturbed.items())
-    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["checkpoint-3.pth", "checkpoint-4.pth"]
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["checkpoint-7.pth", "checkpoint-8.pth"]
 
 
 def free_port():
@@ -138,11 +138,11 @@ def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_pat
     if launcher == "torch.distributed.launch":
         start.append("--use_env")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = run(options(images, tmp_path, epochs=4, batch_size=4), start, env=environment)
+    done = run(options(images, tmp_path, epochs=8, batch_size=4), start, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 4/4 done") == 1
+    assert done.stdout.count("epoch 8/8 done") == 1
     assert losses(tmp_path) == pytest.approx(losses(output), rel=1e-4)
-    one, two = (load_checkpoint(p / "checkpoint-4.pth")["model"] for p in (output, tmp_path))
+    one, two = (load_checkpoint(p / "checkpoint-8.pth")["model"] for p in (output, tmp_path))
     assert list(one) == list(two)
     # Adam's first steps amplify rounding, so weights agree less closely than losses
     assert max((one[k].float() - two[k].float()).abs().max().item() for k in one) < 1e-3
@@ -168,7 +168,7 @@ def test_starts_from_an_encoder_alone(images, tmp_path, capfd):
 def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path):
     """A pickled Namespace, prefixes, and an optimizer of a time when it was not fused and counted steps in integers."""
     output, _ = plain_run
-    content = load_checkpoint(output / "checkpoint-2.pth")
+    content = load_checkpoint(output / "checkpoint-4.pth")
     content["model"] = {f"module.{key}": value for key, value in content["model"].items()}
     content["args"] = Namespace(**content["args"])
     for group in content["optimizer"]["param_groups"]:
@@ -176,9 +176,9 @@ def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path)
     for moments in content["optimizer"]["state"].values():
         moments["step"] = int(moments["step"])
     torch.save(content, tmp_path / "published.pth")
-    done = run(options(images, tmp_path / "out", epochs=4, resume=tmp_path / "published.pth"))
+    done = run(options(images, tmp_path / "out", epochs=8, resume=tmp_path / "published.pth"))
     assert done.returncode == 0, done.stderr
-    assert losses(tmp_path / "out") == {epoch: loss for epoch, loss in losses(output).items() if epoch > 2}
+    assert losses(tmp_path / "out") == {epoch: loss for epoch, loss in losses(output).items() if epoch > 4}
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(images, tmp_path):
