@@ -98,8 +98,9 @@ class HiViTMaskedAutoencoder(HiViT):
         if self.grid_of(*images.shape[-2:]) != self.grid:
             raise ValueError(f"this model takes {self.grid} patches, not images of {tuple(images.shape[-2:])} px")
         # patches are dropped as pixels, before they are embedded: nothing is computed for them, nor sent back
-        cells = self.patch_embed.split(images.expand(-1, 3, -1, -1))
+        cells = self.patch_embed.split(images)
         cells = cells.flatten(2).take_along_dim(kept_ids[..., None], dim=1).unflatten(2, cells.shape[2:])
+        cells = cells.repeat(1, 1, 1, 1, 3)  # the channel comes before the pixel of a cell: three equal channels
         position = self.absolute_pos_embed.take_along_dim(kept_ids[..., None], dim=1)
         stage1, stage2, stage3 = self.forward_stages(self.patch_embed.embed(cells), position, self.grid)
         return self.norm(torch.cat([stage1.flatten(2), stage2.flatten(2), stage3], dim=2))

@@ -123,6 +123,14 @@ def test_removed_patches_do_not_reach_the_prediction():
         assert not torch.equal(pred, other)
 
 
+def test_the_decoder_knows_where_a_removed_patch_was():
+    model = micro(img_size=64).eval()
+    with torch.no_grad():
+        _, pred, mask = model(torch.full((1, 1, 64, 64), 0.5), 0.75, torch.rand(1, 16))
+    removed = pred[mask.bool()]
+    assert torch.pdist(removed).min() > 1e-4
+
+
 def test_published_kernels_give_the_rectangles():
     kernels = PublishedKernels(2)
     left, right, up, down = (kernels.get_buffer(f"weight_{n}")[0, 0] for n in ("x1", "x2", "y1", "y2"))
