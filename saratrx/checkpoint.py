@@ -46,7 +46,7 @@ def save_checkpoint(path: str | Path, **state: Any) -> None:
 
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process leaves of it, the next one overwrites
     try:
         with temporary.open("wb") as file:
             torch.save(state, file)

@@ -59,6 +59,14 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
 
 
+def test_a_reader_sees_the_old_file_or_the_new_one_whole(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", model={"w": torch.ones(2)})
+    with (tmp_path / "a.pth").open("rb") as old:
+        save_checkpoint(tmp_path / "a.pth", model={"w": torch.zeros(2)})
+        assert torch.load(old, weights_only=True)["model"]["w"].tolist() == [1, 1]
+    assert load_checkpoint(tmp_path / "a.pth")["model"]["w"].tolist() == [0, 0]
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "a.pth", model={"w": torch.ones(2)})
 
