@@ -19,7 +19,6 @@ from micro_pretrain import micro
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from engine_pretrain import clip_gradients
 from saratrx.checkpoint import load_checkpoint, save_checkpoint
 
 SCRIPT = Path(__file__).with_name("micro_pretrain.py")
@@ -148,14 +147,6 @@ def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_pat
     assert max((one[k].float() - two[k].float()).abs().max().item() for k in one) < 1e-3
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(images, plain_run, tmp_path):
-    output, _ = plain_run
-    done = run(options(images, tmp_path, epochs=1, batch_size=4, accum_iter=2))
-    assert done.returncode == 0, done.stderr
-    assert "5 steps an epoch of 8 images" in done.stdout
-    assert losses(tmp_path)[1] == pytest.approx(losses(output)[1], rel=0.02)  # the masks differ
-
-
 def test_starts_from_an_encoder_alone(images, tmp_path, capfd):
     encoder = {k: v for k, v in micro(img_size=224).state_dict().items() if k.startswith(("patch", "blocks", "abs"))}
     torch.save(encoder, tmp_path / "imagenet.pth")
@@ -217,6 +208,8 @@ def bad_inputs(images, tmp_path):
         "accumulation": ({"accum_iter": 6}, "an effective batch of 48 is larger than the 40 images"),
         "mask": ({"mask_ratio": 0.99}, "--mask_ratio 0.99: must leave and remove some of the 9 patches"),
         "negative": ({"epochs": 0}, "--epochs 0: must be at least 1"),
+        "rate": ({"lr": -1}, "--lr -1.0: must not be negative"),
+        "clipping": ({"clip_grad": 0}, "--clip_grad 0.0: must be positive"),
         "device": ({"device": "gpu"}, "--device gpu: no such kind of device"),
         "no output": ({"output_dir": weights / "out"}, "weights.pth/out cannot be made: Not a directory"),
         "launcher": ({"dist_url": "env:// --dist_on_itp"}, "OpenMPI did not start this process"),
@@ -237,19 +230,3 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(images, tmp_path, monkeypatch
         assert re.search(sentence, message[-1]), (name, message[-1])
         assert "Traceback" not in "".join(message), name
     assert (tmp_path / "ran" / "checkpoint-7.pth").read_bytes() == b"precious"
-
-
-def test_gradients_are_clipped_to_the_norm():
-    weights = [
-        torch.nn.Parameter(torch.zeros(3)),
-        torch.nn.Parameter(torch.zeros(4)),
-        torch.nn.Parameter(torch.zeros(1)),
-    ]
-    for weight, value in zip(weights[:2], (3.0, 4.0), strict=True):
-        weight.grad = torch.zeros_like(weight)
-        weight.grad[0] = value
-    assert clip_gradients(weights, None) == pytest.approx(5.0)
-    assert weights[1].grad[0] == 4
-    assert clip_gradients(weights, 1.0) == pytest.approx(5.0)
-    assert weights[0].grad[0] == pytest.approx(0.6)
-    assert weights[1].grad[0] == pytest.approx(0.8)

@@ -1,18 +1,21 @@
+import json
 from argparse import Namespace
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from saratrx.checkpoint import CheckpointError
 from saratrx.errors import InputError
 from util import training_state
-from util.run_log import drop_lines_after
+from util.distributed import Processes
+from util.run_log import RunLog, drop_lines_after
 
 
 def state():
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    model(torch.ones(2)).sum().backward()
+    model(torch.rand(2)).sum().backward()  # other moments each time
     optimizer.step()
     return model, optimizer, torch.amp.GradScaler("cpu", enabled=False)
 
@@ -55,6 +58,31 @@ def test_everything_is_restored(tmp_path):
         assert torch.equal(value, fresh[0].state_dict()[key])
     for old, new in zip(saved[1].state.values(), fresh[1].state.values(), strict=True):
         assert all(torch.equal(old[key], new[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_a_file_that_does_not_say_how_adamw_ran_goes_on_fused(tmp_path):
+    model, optimizer, scaler = state()
+    training_state.save(tmp_path, 3, model, optimizer, scaler, Namespace(keep=0))
+    path, content = training_state.find("auto", tmp_path)
+    for group in content["optimizer"]["param_groups"]:
+        del group["fused"]
+    for moments in content["optimizer"]["state"].values():
+        moments["step"] = int(moments["step"])
+    training_state.restore(path, content, model, optimizer, scaler)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    assert all(moments["step"].device == model.weight.device for moments in optimizer.state.values())
+
+
+def test_tensorboard_forgets_what_a_run_that_was_cut_off_logged(tmp_path):
+    args = Namespace(batch_size=1, accum_iter=1, epochs=3, output_dir=tmp_path, log_dir=tmp_path)
+    for start_epoch, epochs, loss in ((0, (0, 1, 2), 1.0), (1, (1,), 5.0)):
+        run_log = RunLog(args, Processes(0, 1, torch.device("cpu")), 1, start_epoch)
+        for epoch in epochs:
+            run_log.end_epoch(epoch, 0.1, loss + epoch)
+        run_log.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("train_loss")] == [(1000, 1.0), (2000, 6.0)]
+    assert [json.loads(line)["train_loss"] for line in (tmp_path / "log.txt").read_text().splitlines()] == [1.0, 6.0]
 
 
 def test_the_state_of_another_optimizer_is_refused(tmp_path):

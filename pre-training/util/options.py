@@ -95,6 +95,9 @@ def check(args: argparse.Namespace) -> None:
     for name in ("batch_size", "accum_iter", "epochs", "save_every"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: must be at least 1")
-    for name in ("warmup_epochs", "num_workers", "keep", "image_every", "start_epoch", "seed", "max_bad"):
-        if getattr(args, name) < 0:
+    counts = ("num_workers", "keep", "image_every", "start_epoch", "seed")
+    for name in (*counts, "max_bad", "warmup_epochs", "lr", "blr", "min_lr", "weight_decay"):
+        if (getattr(args, name) or 0) < 0:
             raise InputError(f"--{name} {getattr(args, name)}: must not be negative")
+    if args.clip_grad is not None and args.clip_grad <= 0:
+        raise InputError(f"--clip_grad {args.clip_grad}: must be positive; leave it out not to clip")
