@@ -2,7 +2,7 @@
 
     python benchmarks/reconstruction.py CHECKPOINT DIR [DIR ...]
 
-The images are centre crops, without augmentation, with masks that are fixed by the seed. The guesses are the best of
+The images are centre crops, without augmentation, with masks that are always the same. The guesses are the best of
 their kind for these very images and masks, so a model is compared with more than a beginner could know:
     constant      one number for everything
     patch mean    each removed patch's own mean, for all of its 768 values
@@ -30,10 +30,12 @@ from util.seeds import masking_noise
 def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict]:
     """The model of a checkpoint of `main_pretrain.py`, and its options."""
     content = load_checkpoint(path)
-    options = content.get("args", {})
+    options = content.get("args") or {}
     if options.get("model") not in MODELS:
         raise InputError(f"{path} does not say of which model it is: take a checkpoint of main_pretrain.py")
-    model = MODELS[options["model"]](img_size=options["input_size"], norm_pix_loss=options["norm_pix_loss"])
+    is_published = "amp" not in options  # such files say that targets were not normalised, yet they always were
+    norm_pix_loss = is_published or options["norm_pix_loss"]
+    model = MODELS[options["model"]](img_size=options["input_size"], norm_pix_loss=norm_pix_loss)
     load_all(model, content["model"], path)
     return model.eval(), options
 
@@ -50,15 +52,14 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data_path", nargs="+", metavar="DIR")
     parser.add_argument("--images", type=int, default=512, help="how many, chosen at random but always the same")
-    parser.add_argument("--seed", type=int, default=0, help="of the masks")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
 
     model, options = load_model(args.checkpoint)
-    dataset = PretrainImages(args.data_path, options["input_size"], args.seed, max_bad=0.01)
+    dataset = PretrainImages(args.data_path, options["input_size"], seed=0, max_bad=0.01)
     images = panel.fixed_images(dataset, args.images)
     patches = model.grid[0] * model.grid[1]
-    noise = masking_noise(args.seed, 0, 0, len(images), patches, 0, 1, torch.device("cpu"))
+    noise = masking_noise(0, 0, 0, len(images), patches, 0, 1, torch.device("cpu"))
     targets, losses = [], []
     for batch, batch_noise in zip(images.split(64), noise.split(64), strict=True):
         loss, _, mask = model(batch, options["mask_ratio"], batch_noise)
