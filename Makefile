@@ -16,6 +16,7 @@ setup: .venv/installed
 test: setup
 	$(PYTHON_BIN) -m pytest tests
 	$(PYTHON_BIN) -m pytest pre-training/tests
+	$(PYTHON_BIN) -m pytest classification/tests
 
 check: setup
 	$(PYTHON_BIN) -m ruff check .

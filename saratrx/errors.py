@@ -15,5 +15,11 @@ def exit_on_input_error() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def sentence(error: InputError) -> str:
+    """The text of an error; of one from a DataLoader's worker, which arrives as a whole traceback, its last line."""
+    last = str(error).rstrip().splitlines()[-1]
+    return last.partition("Error: ")[2] if "Traceback (most recent call last)" in str(error) else str(error)

@@ -270,6 +270,16 @@ class HiViT(nn.Module):
         """Images [B, C, H, W] -> logits [B, num_classes]."""
         return self.forward_head(self.forward_features(x))
 
+    def decay_layer(self, name: str) -> int:
+        """Layer of a parameter, for fine-tuning with rates that decay from the last layer to the first.
+
+        0 for all up to the first attention block, 1, 2, ... for the attention blocks, one more for what follows them.
+        """
+        first = next(i for i, block in enumerate(self.blocks) if isinstance(block, AttentionBlock))
+        if name.startswith("blocks."):
+            return max(int(name.split(".")[1]) - first + 1, 0)
+        return 0 if name.startswith(("patch_embed.", "absolute_pos_embed")) else len(self.blocks) - first + 1
+
     # What timm calls on its models
     def get_classifier(self) -> nn.Module:
         """The last layer."""

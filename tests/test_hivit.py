@@ -162,3 +162,23 @@ def test_bias_tables_start_at_zero_and_matter():
         before = model(images)
         attention.relative_position_bias_table.normal_()
         assert not torch.equal(before, model(images))
+
+
+def test_layers_of_decaying_rates_are_the_published_ones():
+    _, facts = golden.load("detection")
+    arguments = facts["layer_decay_args"]
+    model = hivit.hivit_base(rpe=False)
+    top = model.decay_layer("fc_norm.weight")
+    assert top == arguments["num_layers"] + 1
+    found = {f"backbone.{name}": model.decay_layer(name) for name, _ in model.named_parameters()}
+    published = {name: scale for name, (scale, _) in facts["layer_decay"].items() if name in found}
+    assert len(published) > 250
+    for name, scale in published.items():
+        assert arguments["layer_decay_rate"] ** (top - found[name]) == pytest.approx(scale, rel=1e-6), name
+
+
+def test_layers_of_decaying_rates_by_hand():
+    model = hivit.hivit_tiny(rpe=False)  # blocks.0 to blocks.5: stages 1 and 2 with their merges; then 10 of attention
+    places = {"absolute_pos_embed": 0, "patch_embed.norm.bias": 0, "blocks.5.norm.weight": 0}
+    places |= {"blocks.6.attn.qkv.weight": 1, "blocks.15.mlp.fc2.bias": 10, "head.bias": 11}
+    assert {name: model.decay_layer(name) for name in places} == places

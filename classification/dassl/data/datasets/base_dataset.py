@@ -1,0 +1,110 @@
+"""Lists of labelled images, and drawing a few of each class."""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+
+from saratrx.errors import InputError
+
+
+@dataclass(frozen=True)
+class Datum:
+    """One image.
+
+    Args:
+        impath: its file.
+        label: 0 and up.
+        domain: 0 and up; kept for data sets that have several.
+        classname: what the label is called.
+
+    """
+
+    impath: str = ""
+    label: int = 0
+    domain: int = 0
+    classname: str = ""
+
+
+class DatasetBase:
+    """The parts of a data set: lists of `Datum`, or None. Subclasses fill them from a config in their `__init__`.
+
+    Attributes:
+        dataset_dir: name of the folder, for subclasses.
+        domains: names of the domains, for subclasses.
+        centre_crop: side in pixels of the square that is cut from the middle of every image before any other
+            transform, 0 for none: a property of the data, where the size of an image gives its class away.
+
+    """
+
+    dataset_dir = ""
+    domains: tuple[str, ...] = ()
+    centre_crop = 0
+
+    def __init__(
+        self,
+        train_x: list[Datum] | None = None,
+        train_u: list[Datum] | None = None,
+        val: list[Datum] | None = None,
+        test: list[Datum] | None = None,
+    ) -> None:
+        if not train_x:
+            raise InputError(f"data set {type(self).__name__}: no training image; check its folder and NUM_SHOTS")
+        self.train_x, self.train_u, self.val, self.test = train_x, train_u, val, test
+        self.num_classes = max(item.label for item in train_x) + 1
+        everything = train_x + (val or []) + (test or [])
+        self.lab2cname = {item.label: item.classname for item in sorted(everything, key=lambda item: item.label)}
+        self.classnames = [self.lab2cname[label] for label in sorted({item.label for item in train_x})]
+
+    def generate_fewshot_dataset(
+        self, *data_sources: list[Datum], num_shots: int = -1, repeat: bool = False, seed: int | None = None
+    ) -> list[Datum] | list[list[Datum]]:
+        """Draw `num_shots` images of each class.
+
+        What is drawn follows from the seed and the sorted paths alone, whatever the order of the list. With the same
+        seed, what is drawn as more shots begins with what is drawn as fewer.
+
+        Args:
+            *data_sources: one list or several.
+            num_shots: images of a class; all of them where there are fewer, and everything if it is below 1.
+            repeat: draw an image more than once rather than fewer than `num_shots`.
+            seed: of the draw (None: drawn from Python's generator, which `set_random_seed` seeds).
+
+        Returns:
+            One list for one source, else a list of lists.
+
+        """
+        if num_shots >= 1:
+            seed = random.getrandbits(32) if seed is None else seed
+            data_sources = tuple(self._draw(source, num_shots, repeat, seed) for source in data_sources)
+        return data_sources[0] if len(data_sources) == 1 else list(data_sources)
+
+    def _draw(self, source: list[Datum], num_shots: int, repeat: bool, seed: int) -> list[Datum]:
+        drawn = []
+        for label, items in sorted(self.split_dataset_by_label(source).items()):
+            generator = random.Random(f"shots {seed} {label}")
+            candidates = shuffled(items, generator)
+            if repeat and len(candidates) < num_shots:
+                candidates += generator.choices(candidates, k=num_shots - len(candidates))
+            drawn += candidates[:num_shots]
+        return drawn
+
+    def split_dataset_by_label(self, data_source: list[Datum]) -> dict[int, list[Datum]]:
+        """The images of each label, in their order."""
+        groups = defaultdict(list)
+        for item in data_source:
+            groups[item.label].append(item)
+        return groups
+
+    def split_dataset_by_domain(self, data_source: list[Datum]) -> dict[int, list[Datum]]:
+        """The images of each domain, in their order."""
+        groups = defaultdict(list)
+        for item in data_source:
+            groups[item.domain].append(item)
+        return groups
+
+
+def shuffled(items: list[Datum], generator: random.Random) -> list[Datum]:
+    """The images in an order that follows from the generator and their sorted paths."""
+    items = sorted(items, key=lambda item: item.impath)
+    generator.shuffle(items)
+    return items

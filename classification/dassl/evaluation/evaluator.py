@@ -1,0 +1,76 @@
+"""Accuracy, error rate and F1 of a classifier; the block that parse_test_res.py reads."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from yacs.config import CfgNode
+
+from dassl.evaluation.build import EVALUATOR_REGISTRY
+
+
+@EVALUATOR_REGISTRY.register()
+class Classification:
+    """Collects predictions batch by batch.
+
+    Args:
+        cfg: TEST says what else than the totals is wanted; OUTPUT_DIR is where it goes.
+        lab2cname: name of each label, for the results a class.
+
+    """
+
+    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs) -> None:
+        self.cfg = cfg
+        self.lab2cname = lab2cname or {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all predictions."""
+        self.y_true: list[int] = []
+        self.y_pred: list[int] = []
+
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
+        """Add the scores [B, C] and labels [B] of a batch."""
+        self.y_true += gt.tolist()
+        self.y_pred += mo.argmax(dim=1).tolist()
+
+    def evaluate(self) -> OrderedDict[str, float]:
+        """Print the result block; returns accuracy, error_rate and macro_f1 in percent.
+
+        F1 is averaged over the classes that occur among the true labels.
+        """
+        true, pred = np.array(self.y_true), np.array(self.y_pred)
+        accuracy = 100 * float(accuracy_score(true, pred))
+        macro_f1 = 100 * float(f1_score(true, pred, average="macro", labels=np.unique(true), zero_division=0))
+        results = OrderedDict(accuracy=accuracy, error_rate=100 - accuracy, macro_f1=macro_f1)
+        print(
+            "=> result\n"
+            f"* total: {len(true):,}\n"
+            f"* correct: {int((true == pred).sum()):,}\n"
+            f"* accuracy: {accuracy:.1f}%\n"
+            f"* error: {results['error_rate']:.1f}%\n"
+            f"* macro_f1: {macro_f1:.1f}%"
+        )
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            results["perclass_accuracy"] = self.show_classes(true, pred)
+        if self.cfg.TEST.COMPUTE_CMAT:
+            path = Path(self.cfg.OUTPUT_DIR, "cmat.pt")
+            torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), path)
+            print(f"Confusion matrix saved to {path}")
+        return results
+
+    def show_classes(self, true: np.ndarray, pred: np.ndarray) -> float:
+        """Print each class's accuracy; returns their mean in percent."""
+        print("=> per-class result")
+        accuracies = []
+        for label in np.unique(true):
+            hit = pred[true == label] == label
+            accuracies.append(100 * hit.mean())
+            print(
+                f"* class: {label} ({self.lab2cname.get(int(label), '')})\ttotal: {len(hit):,}\t"
+                f"correct: {hit.sum():,}\tacc: {accuracies[-1]:.1f}%"
+            )
+        print(f"* average: {np.mean(accuracies):.1f}%")
+        return float(np.mean(accuracies))

@@ -1,0 +1,312 @@
+"""Whole runs of train.py."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_sets import CLASSES, STAGE, options, parse, vehicles
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train
+from dassl.engine import TrainerX
+from dassl.utils import load_checkpoint
+from results import read_metric
+from saratrx.checkpoint import save_checkpoint
+from saratrx.errors import exit_on_input_error
+
+RESULT = re.compile(
+    r"Finish training\n(.*\n)*=> result\n\* total: 24\n\* correct: (\d+)\n\* accuracy: (\d+\.\d)%\n"
+    r"\* error: \d+\.\d%\n\* macro_f1: \d+\.\d%\n"
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return vehicles(tmp_path_factory.mktemp("data"))
+
+
+def run(root, output, checkpoint, *opts, **kwargs):
+    """A run in this process; returns its log."""
+    train.main(parse(root, output, "MODEL.INIT_WEIGHTS", checkpoint, *opts, **kwargs))
+    return Path(output, "log.txt").read_text() if Path(output, "log.txt").exists() else ""
+
+
+def without_times(log):
+    """A log without what differs between runs of the same."""
+    kept = [
+        line for line in log.splitlines() if not line.startswith(("Elapsed", "Checkpoint", "feature bank", "weights"))
+    ]
+    return [re.sub(r"time .* loss|eta .*", "", line) for line in kept if "loaded" not in line]
+
+
+def refusal(capsys, arguments):
+    """The sentence with which train.py ends, after checking that it is one and that the exit code is 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop, exit_on_input_error():
+        train.main(train.parse_options(arguments))
+    err = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_run_leaves_what_the_published_one_does(root, tmp_path, checkpoint):
+    log = run(root, tmp_path, checkpoint, "DATASET.NUM_SHOTS", 3, flags=["--seed", 0])
+    correct, accuracy = RESULT.search(log).groups()[1:]
+    assert float(accuracy) == pytest.approx(100 * int(correct) / 24, abs=0.051)
+    assert "epoch [1/3] batch [1/1]" in log
+    assert "train_x 12 images of 4 classes" in log
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    scalars = {"train/loss", "train/acc", "train/lr", "test/accuracy", "test/error_rate", "test/macro_f1"}
+    assert set(events.Tags()["scalars"]) == scalars
+    assert set(events.Tags()["images"]) == {"confusion", "features", "mistakes"}
+    assert [event.value for event in events.Scalars("train/lr")] == pytest.approx([1e-5, 1e-3, 0.75e-3])
+    assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("confusion", "features", "mistakes"))
+    state = load_checkpoint(tmp_path / "probe/model.pth.tar-3")
+    assert {key: list(value.shape) for key, value in state["state_dict"].items()} == {
+        "fc_norm.weight": [32],
+        "fc_norm.bias": [32],
+        "head.0.running_mean": [32],
+        "head.0.running_var": [32],
+        "head.0.num_batches_tracked": [],
+        "head.1.weight": [4, 32],
+        "head.1.bias": [4],
+    }
+    assert state["epoch"] == 3
+    assert sys.stdout is not None and not isinstance(sys.stdout, train.Logger)
+
+
+def test_the_same_seed_gives_the_same_head(root, tmp_path, checkpoint):
+    logs, heads = [], []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        opts = ("DATASET.NUM_SHOTS", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 5)
+        logs.append(without_times(run(root, tmp_path / name, checkpoint, *opts, flags=["--seed", seed])))
+        heads.append(load_checkpoint(tmp_path / name / "probe/model.pth.tar-3")["state_dict"])
+    assert logs[0] == logs[1]
+    assert all(torch.equal(value, heads[1][key]) for key, value in heads[0].items())
+    assert not torch.equal(heads[0]["head.1.weight"], heads[2]["head.1.weight"])
+
+
+def test_a_table_runs_in_one_process_and_only_what_is_missing(root, tmp_path, checkpoint, capsys):
+    table = ("DATALOADER.TRAIN_X.BATCH_SIZE", 6)
+    flags = ["--seeds", "0-2", "--shots", "1,3"]
+    run(root, tmp_path, checkpoint, *table, flags=flags)
+    out = capsys.readouterr().out
+    folder = tmp_path / "MSTAR_EOC1/MIM_linear"
+    logs = sorted(folder.glob("*/*/log.txt"))
+    expected = [f"vit_t16_{shots}shots/seed{seed}/log.txt" for shots in (1, 3) for seed in (0, 1, 2)]
+    assert [str(path.relative_to(folder)) for path in logs] == expected
+    assert all(RESULT.search(path.read_text()) for path in logs)
+    assert re.search(r"vit_t16_3shots: accuracy \d+\.\d\d% \+- \d+\.\d\d% over 3 seeds", out)
+    assert (folder / "accuracy.png").stat().st_size > 5000
+    assert (tmp_path / "feature_bank").is_dir()
+    assert len(list(tmp_path.rglob("feature_bank"))) == 1
+
+    before = {path: path.read_text() for path in logs}
+    interrupted = logs[4]
+    interrupted.write_text(interrupted.read_text().partition("Finish training")[0])
+    shutil.rmtree(interrupted.parent / "probe")
+    run(root, tmp_path, checkpoint, *table, flags=["--seeds", "0-3", "--shots", "1,3"])
+    assert capsys.readouterr().out.count("finished before") == 5
+    assert len(list(folder.glob("*/*/log.txt"))) == 8
+    assert read_metric(interrupted) == float(RESULT.search(before[interrupted])[3])
+    assert all(path.read_text() == text for path, text in before.items() if path != interrupted)
+
+
+def test_a_run_of_a_table_is_the_run_alone(root, tmp_path, checkpoint):
+    run(root, tmp_path / "t", checkpoint, flags=["--seeds", "0-1", "--shots", "2,3"])
+    run(root, tmp_path / "one", checkpoint, "DATASET.NUM_SHOTS", 3, flags=["--seed", "1"])
+    folder = tmp_path / "t/MSTAR_EOC1/MIM_linear/vit_t16_3shots/seed1"
+    heads = [load_checkpoint(path / "probe/model.pth.tar-3")["state_dict"] for path in (tmp_path / "one", folder)]
+    assert all(torch.equal(value, heads[1][key]) for key, value in heads[0].items())
+
+
+def test_results_of_other_settings_are_not_taken_over(root, tmp_path, checkpoint, capsys):
+    flags = ["--seeds", "0", "--shots", "2"]
+    run(root, tmp_path, checkpoint, flags=flags)
+    moved = tmp_path / "moved.pth"
+    moved.write_bytes(checkpoint.read_bytes())
+    run(root, tmp_path, moved, "DATALOADER.NUM_WORKERS", 1, flags=flags)  # neither counts
+    assert "finished before" in capsys.readouterr().out
+    changed = options(root, tmp_path, "MODEL.INIT_WEIGHTS", checkpoint, "OPTIM.LR", 0.01, flags=flags)
+    assert "holds a run with other settings: OPTIM.LR 0.001 (now 0.01)" in refusal(capsys, changed)
+    changed = options(root, tmp_path, "MODEL.RANDOM_INIT", True, flags=flags)
+    assert "MODEL.RANDOM_INIT False (now True), weights" in refusal(capsys, changed)
+    settings = yaml.safe_load((tmp_path / "MSTAR_EOC1/MIM_linear/vit_t16_2shots/seed0/settings.yaml").read_text())
+    assert settings["OPTIM.LR"] == 0.001
+
+
+@pytest.mark.parametrize("trainer", ["MIM_linear", "MIM_finetune"])
+def test_an_interrupted_run_goes_on_exactly(root, tmp_path, checkpoint, trainer, monkeypatch):
+    opts = ("DATASET.NUM_SHOTS", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 5, "OPTIM.MAX_EPOCH", 4)
+    opts += ("TRAIN.CHECKPOINT_FREQ", 1, "OPTIM.WARMUP_EPOCH", 1)
+    kwargs = {"trainer": trainer, "flags": ["--seed", 0]}
+    whole = run(root, tmp_path / "whole", checkpoint, *opts, **kwargs)
+    name = "probe" if trainer == "MIM_linear" else "model"
+
+    class KilledError(Exception):
+        pass
+
+    original = TrainerX.run_epoch
+
+    def run_epoch(self):
+        if self.epoch == 2:
+            raise KilledError
+        original(self)
+
+    monkeypatch.setattr(TrainerX, "run_epoch", run_epoch)
+    with pytest.raises(KilledError):
+        run(root, tmp_path / "cut", checkpoint, *opts, **kwargs)
+    monkeypatch.undo()
+    cut = run(root, tmp_path / "cut", checkpoint, *opts, **kwargs)
+    assert "model.pth.tar-2 after epoch 2" in cut
+    states = [
+        load_checkpoint(tmp_path / folder / name / "model.pth.tar-4")["state_dict"] for folder in ("whole", "cut")
+    ]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert RESULT.search(whole).groups()[1:] == RESULT.search(cut).groups()[1:]
+
+
+def test_a_saved_model_is_tested_again(root, tmp_path, checkpoint, capsys):
+    log = run(root, tmp_path / "a", checkpoint, "DATASET.NUM_SHOTS", 3, flags=["--seed", 0])
+    flags = ["--seed", 0, "--eval-only", "--model-dir", tmp_path / "a", "--load-epoch", 3]
+    again = run(root, tmp_path / "b", checkpoint, "DATASET.NUM_SHOTS", 3, flags=flags)
+    assert (
+        RESULT.search(log)[0].partition("=> result")[2] == again[again.index("=> result") :].partition("=> result")[2]
+    )
+    assert "Finish training" not in again
+    flags[-1] = 7
+    arguments = options(root, tmp_path / "b", "MODEL.INIT_WEIGHTS", checkpoint, flags=flags)
+    assert "a/probe/model.pth.tar-7: no such file" in refusal(capsys, arguments)
+
+
+def test_the_best_validated_epoch_is_tested(root, tmp_path, checkpoint):
+    opts = ("DATASET.NUM_SHOTS", 2, "TEST.FINAL_MODEL", "best_val", "OPTIM.MAX_EPOCH", 6)
+    log = run(root, tmp_path, checkpoint, *opts, flags=["--seed", 0])
+    validated = [float(v) for v in re.findall(r"\* accuracy: ([\d.]+)%", log.partition("Finish training")[0])]
+    assert len(validated) == 6
+    best = load_checkpoint(tmp_path / "probe/model-best.pth.tar")
+    assert best["epoch"] == validated.index(max(validated)) + 1
+    assert f"model-best.pth.tar, after epoch {best['epoch']}" in log
+
+
+def test_fine_tuning_learns(root, tmp_path, checkpoint):
+    opts = (
+        "OPTIM.MAX_EPOCH",
+        30,
+        "OPTIM.LR",
+        3e-3,
+        "DATALOADER.TRAIN_X.BATCH_SIZE",
+        8,
+        "OPTIM.WARMUP_EPOCH",
+        1,
+        "INPUT.TRANSFORMS",
+        "[]",
+    )
+    log = run(root, tmp_path, checkpoint, *opts, trainer="MIM_finetune", flags=["--seed", 0])
+    losses = [float(value) for value in re.findall(r"loss [\d.]+ \(([\d.]+)\)", log)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert float(RESULT.search(log)[3]) > 60
+    state = load_checkpoint(tmp_path / "model/model.pth.tar-30")["state_dict"]
+    pretrained = torch.load(checkpoint, weights_only=True)["model"]
+    assert not torch.equal(state["patch_embed.proj.weight"], pretrained["patch_embed.proj.weight"])
+
+
+def test_random_weights_must_be_asked_for(root, tmp_path, capsys):
+    log = run(root, tmp_path / "a", "", "MODEL.RANDOM_INIT", True, flags=["--seed", 0])
+    assert "hivit_micro with random weights" in log
+    assert "MODEL.INIT_WEIGHTS names no checkpoint" in refusal(capsys, options(root, tmp_path / "b"))
+
+
+def bad_input(root, tmp_path, checkpoint):
+    """Name -> command line and what the sentence must say."""
+    broken = vehicles(tmp_path / "broken")
+    (broken / "MSTAR_EOC1/TEST/T72/002.jpeg").write_bytes(b"no image")
+    empty = vehicles(tmp_path / "empty")
+    for part in ("TRAIN", "TEST"):
+        for path in (empty / "MSTAR_EOC1" / part / "BRDM2").iterdir():
+            path.unlink()
+    unfit = tmp_path / "unfit.pth"
+    save_checkpoint(unfit, model={"patch_embed.proj.weight": torch.zeros(8, 3, 4, 4)})
+    typo = tmp_path / "typo.yaml"
+    typo.write_text("OPTIM:\n  LEARNING_RATE: 1\n")
+    garbage = tmp_path / "garbage.yaml"
+    garbage.write_text("OPTIM: [\n")
+
+    def line(*opts, **kwargs):
+        weights = {"MODEL.INIT_WEIGHTS": checkpoint} | dict(zip(opts[::2], opts[1::2], strict=True))
+        where = kwargs.pop("where", root)
+        return options(where, tmp_path / "out", *[w for pair in weights.items() for w in pair], **kwargs)
+
+    workers = ("DATALOADER.NUM_WORKERS", 1, "FEATURE_BANK", False)
+    return {
+        "no data": (line(where=tmp_path / "none"), "none/MSTAR_EOC1: no such folder; DATASET.ROOT must be"),
+        "empty class": (line(where=empty), "no image of BRDM2 in TRAIN or TEST"),
+        "broken image": (line(where=broken), "T72/002.jpeg cannot be read as an image"),
+        "broken image in a worker": (line(*workers, where=broken), "T72/002.jpeg cannot be read as an image"),
+        "another size": (line("MODEL.BACKBONE.NAME", "hivit_tiny"), "does not fit this model: it"),
+        "no such checkpoint": (line("MODEL.INIT_WEIGHTS", "absent.pth"), "absent.pth cannot be read: No such file"),
+        "unfit checkpoint": (line("MODEL.INIT_WEIGHTS", unfit), "unfit.pth does not fit this model"),
+        "unknown trainer": (line(flags=["--trainer", "SimCLR"]), 'TRAINER.NAME "SimCLR": unknown; choose one of'),
+        "left out": (line(flags=["--trainer", "DANN"]), "domain adaptation, domain generalisation and semi-supervised"),
+        "unknown data set": (line("DATASET.NAME", "MSTAR"), 'DATASET.NAME "MSTAR": unknown; choose one of'),
+        "unknown backbone": (line("MODEL.BACKBONE.NAME", "vit"), 'MODEL.BACKBONE.NAME "vit": unknown'),
+        "unknown key": (line("OPTIM.LEARNING_RATE", 1), "OPTIM.LEARNING_RATE 1: Non-existent key"),
+        "wrong type": (line("OPTIM.MAX_EPOCH", "many"), "OPTIM.MAX_EPOCH many: Type mismatch"),
+        "key without value": ([*line(), "OPTIM.LR"], "keys and values must come in pairs"),
+        "unknown key in a file": (line(flags=["--config-file", typo]), "typo.yaml: Non-existent config key"),
+        "no config": (line(flags=["--config-file", garbage]), "garbage.yaml: "),
+        "no file": (line(flags=["--config-file", "absent.yaml"]), "absent.yaml cannot be read: No such file"),
+        "input size": (line("INPUT.SIZE", "(50, 50)"), "INPUT.SIZE (50, 50): image sides must be multiples of 16"),
+        "sampler": (line("DATALOADER.TRAIN_X.SAMPLER", "Other"), "DATALOADER sampler Other: unknown"),
+        "evaluator": (line("TEST.EVALUATOR", "Other"), 'TEST.EVALUATOR "Other": unknown'),
+        "one image": (line("DATALOADER.TRAIN_X.BATCH_SIZE", 1), "batches of two"),
+        "two weights": (line("MODEL.RANDOM_INIT", True), "leave one out"),
+        "seeds": (line(flags=["--seeds", "0-x"]), "--seeds 0-x: give numbers and ranges"),
+        "same seeds": (line(flags=["--seeds", "0,0"]), "--seeds 0,0: names no number, or one twice"),
+        "table of tests": (line(flags=["--seeds", "0", "--eval-only"]), "--eval-only and --no-train are for one run"),
+        "nothing to test": (line(flags=["--eval-only"]), "no folder to load a model from was named"),
+        "no head": (line("MODEL.HEAD.NAME", "mlp"), "MODEL.HEAD.NAME"),
+    }
+
+
+def test_bad_input_gets_one_sentence(root, tmp_path, checkpoint, capsys):
+    cases = bad_input(root, tmp_path, checkpoint)
+    cases.pop("no head")  # only SimpleNet has heads
+    for name, (arguments, sentence) in cases.items():
+        assert sentence in refusal(capsys, arguments), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(root, tmp_path):
+    """In a process of its own, as users see it."""
+    opts = ("MODEL.BACKBONE.NAME", "hivit_tiny", "MODEL.RANDOM_INIT", True, "OPTIM.LR", 1e38, "OPTIM.WEIGHT_DECAY", 1e3)
+    arguments = options(root, tmp_path, *opts, "OPTIM.NAME", "sgd", "INPUT.SIZE", "(32, 32)", flags=["--seed", 0])
+    done = subprocess.run(
+        [sys.executable, STAGE / "train.py", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: the loss is \S+ in epoch \d: try a lower OPTIM.LR\n", done.stderr)
+
+
+def test_classes_that_training_lacks_count_as_mistakes(tmp_path, checkpoint):
+    """Extended operating conditions: one class in the test part; classes in the test part that training lacks."""
+    one = vehicles(tmp_path / "one")
+    for name in CLASSES[:3]:
+        shutil.rmtree(one / "MSTAR_EOC1/TEST" / name)
+    log = run(one, tmp_path / "a", checkpoint, "TEST.PER_CLASS_RESULT", True, flags=["--seed", 0])
+    assert "test    6 images of 1 classes" in log
+    assert "* class: 3 (ZSU234, self-propelled anti-aircraft gun)\ttotal: 6\t" in log
+    other = vehicles(tmp_path / "other")
+    for name in CLASSES[2:]:
+        shutil.rmtree(other / "MSTAR_EOC1/TRAIN" / name)
+    for name in CLASSES[:2]:
+        shutil.rmtree(other / "MSTAR_EOC1/TEST" / name)
+    log = run(other, tmp_path / "b", checkpoint, flags=["--seed", 0])
+    assert "data set MSTAR_EOC1: 2 classes in training" in log
+    assert "* total: 12\n* correct: 0\n* accuracy: 0.0%" in log
