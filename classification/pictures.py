@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
-from torchvision.transforms.v2.functional import center_crop
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from saratrx import sar_image
 
 DPI = 80
 MISTAKES = 20
 COLUMNS = 5  # of the grid of mistakes
+TILE, CAPTION, GAP = 128, 36, 8  # sides of its images, and of what is above and between them, in pixels
 POINTS = 1000  # at most, of the picture of features: t-SNE takes seconds for that many, minutes for ten times as many
 FEWEST_POINTS = 10
 COLOURS = 20  # of tab20; further classes get another marker
@@ -40,9 +42,8 @@ def confusion(true: np.ndarray, predicted: np.ndarray, names: dict[int, str]) ->
     labels = sorted({*names, *predicted.tolist()})
     counts = confusion_matrix(true, predicted, labels=labels)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-    side = 0.45 * len(labels) + 1
-    figure = Figure(figsize=(side + 4, side + 0.8), layout="constrained")
-    axis = figure.subplots()
+    side = max(3.0, 0.45 * len(labels))
+    figure, axis = framed(side, side, left=3.8, right=0.1, bottom=1.6, top=0.4)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.6 else "black"
@@ -65,14 +66,13 @@ def features(pooled: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> F
     chosen = np.random.default_rng(0).permutation(len(pooled))[:POINTS]
     pooled, labels = np.ascontiguousarray(pooled[chosen]), labels[chosen]
     points = embed(Hashed(pooled))
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = framed(6.0, 5.0, left=0.1, right=2.4, bottom=0.1, top=0.4)
     for label in sorted(set(labels.tolist())):
         colour, marker = colormaps["tab20"](label % COLOURS), MARKERS[label // COLOURS % len(MARKERS)]
         x, y = points[labels == label].T
         axis.scatter(x, y, s=14, color=colour, marker=marker, label=short(names[label]), linewidths=0)
     axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(labels):,} test images")
-    figure.legend(loc="outside right upper", fontsize=8)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8)
     return figure
 
 
@@ -120,21 +120,18 @@ def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int
 
     """
     rows = max(1, -(-len(surest) // COLUMNS))
-    height = 2.35 * rows + 0.5
-    figure = Figure(figsize=(2 * COLUMNS, height))
-    figure.suptitle(
-        f"the {len(surest)} surest of {wrong:,} mistakes in {total:,} images: true > predicted", y=1 - 0.1 / height
-    )
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.05 / height, top=1 - 0.8 / height, wspace=0.05, hspace=0.3)
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, mistake in zip(axes, surest, strict=False):
+    canvas = np.full((rows * (TILE + CAPTION), COLUMNS * (TILE + GAP)), 255, np.uint8)
+    figure, axis = framed(canvas.shape[1] / DPI, canvas.shape[0] / DPI, left=0.1, right=0.1, bottom=0.1, top=0.4)
+    for place, mistake in enumerate(surest):
+        top, left = (place // COLUMNS) * (TILE + CAPTION) + CAPTION, (place % COLUMNS) * (TILE + GAP)
         image = torch.from_numpy(sar_image.read(mistake.path))[None]
-        shown = center_crop(image, centre_crop) if centre_crop else image
-        axis.imshow(shown[0].numpy(), cmap="gray", vmin=0, vmax=255)
-        classes = f"{short(mistake.true)} > {short(mistake.predicted)}"
-        axis.set_title(f"{classes}\n{mistake.probability:.0%}", fontsize=9)
+        image = center_crop(image, centre_crop) if centre_crop else image
+        canvas[top : top + TILE, left : left + TILE] = resize(image, [TILE, TILE], antialias=True)[0].numpy()
+        caption = f"{short(mistake.true)} > {short(mistake.predicted)}\n{mistake.probability:.0%}"
+        axis.text(left + TILE / 2, top - 4, caption, ha="center", va="bottom", fontsize=9)
+    axis.imshow(canvas, cmap="gray", vmin=0, vmax=255)
+    axis.set_axis_off()
+    axis.set_title(f"the {len(surest)} surest of {wrong:,} mistakes in {total:,} images: true > predicted")
     return figure
 
 
@@ -145,8 +142,7 @@ def accuracy_against_shots(curves: dict[str, dict[int, list[float]]]) -> Figure:
         curves: for each line, the accuracies in percent of all seeds by the number of shots.
 
     """
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = framed(6.0, 4.0, left=0.7, right=0.1, bottom=0.6, top=0.4)
     for name, by_shots in curves.items():
         shots = sorted(by_shots)
         mean, std = ([float(measure(by_shots[n])) for n in shots] for measure in (np.mean, np.std))
@@ -159,6 +155,13 @@ def accuracy_against_shots(curves: dict[str, dict[int, list[float]]]) -> Figure:
     axis.grid(alpha=0.3)
     axis.legend()
     return figure
+
+
+def framed(width: float, height: float, *, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
+    """A figure with one axis of a given size and margins, all in inches."""
+    whole = (left + width + right, bottom + height + top)
+    figure = Figure(figsize=whole)
+    return figure, figure.add_axes((left / whole[0], bottom / whole[1], width / whole[0], height / whole[1]))
 
 
 def save(figure: Figure, path: str | Path) -> np.ndarray:

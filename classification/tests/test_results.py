@@ -156,13 +156,18 @@ def test_mistakes(tmp_path):
     surest = [
         pictures.Mistake(str(tmp_path / "a.png"), "tank, main", "truck", p) for p in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     ]
-    figure = pictures.mistakes(surest, 7, 100, centre_crop=20)
-    shown = [axis for axis in figure.axes if axis.images]
-    assert [axis.get_title() for axis in shown][:2] == ["tank > truck\n90%", "tank > truck\n80%"]
-    assert len(shown) == 6
-    np.testing.assert_array_equal(shown[0].images[0].get_array(), draw(1, 1, side=40)[10:30, 10:30])
-    assert "6 surest of 7 mistakes in 100 images" in figure.get_suptitle()
-    assert not any(axis.images for axis in pictures.mistakes([], 0, 100, 0).axes)
+    axis = pictures.mistakes(surest, 7, 100, centre_crop=20).axes[0]
+    assert [text.get_text() for text in axis.texts][:2] == ["tank > truck\n90%", "tank > truck\n80%"]
+    assert axis.get_title().startswith("the 6 surest of 7 mistakes in 100 images")
+    canvas = axis.images[0].get_array()
+    side, above = pictures.TILE, pictures.CAPTION
+    assert canvas.shape[0] == 2 * (side + above)
+    middle = Image.fromarray(draw(1, 1, side=40)[10:30, 10:30]).resize((side, side), Image.Resampling.BILINEAR)
+    difference = canvas[above : above + side, :side] - np.asarray(middle, np.float32)
+    assert abs(difference).max() <= 1
+    second_row = canvas[2 * above + side :, :side]
+    np.testing.assert_array_equal(second_row, canvas[above : above + side, :side])
+    assert (pictures.mistakes([], 0, 100, 0).axes[0].images[0].get_array() == 255).all()
 
 
 def test_accuracy_against_shots():
