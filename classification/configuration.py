@@ -11,7 +11,10 @@ import encoder
 import feature_bank
 import trainers  # noqa: F401 -- registers them
 from dassl.config import get_cfg_default
+from dassl.data.transforms import is_random
+from dassl.utils import mkdir_if_missing
 from datasets import image_folders
+from results import read_metric
 from saratrx.errors import InputError
 
 OPTION_KEYS = {  # options of train.py that stand for a key
@@ -26,7 +29,7 @@ OPTION_KEYS = {  # options of train.py that stand for a key
     "backbone": "MODEL.BACKBONE.NAME",
     "head": "MODEL.HEAD.NAME",
 }
-# Keys that may differ where a run is continued or its result taken as it is
+# Keys that may differ where a run is continued or its result is taken as it is
 WITHOUT_EFFECT = (
     "OUTPUT_DIR",
     "RESUME",
@@ -35,7 +38,7 @@ WITHOUT_EFFECT = (
     "FEATURE_BANK",
     "FEATURE_BANK_DIR",
     "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.NUM_WORKERS",  # but with augmentation, since each worker has its own random numbers
     "MODEL.INIT_WEIGHTS",  # its content counts, not its name
     "TRAIN.PRINT_FREQ",
     "TRAIN.CHECKPOINT_FREQ",
@@ -109,6 +112,8 @@ def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
 def settings(cfg: CfgNode) -> dict[str, object]:
     """All that decides the result of a run, as plain values."""
     flat = {key: value for key, value in flatten(cfg).items() if key not in WITHOUT_EFFECT}
+    if is_random(cfg):
+        flat["DATALOADER.NUM_WORKERS"] = cfg.DATALOADER.NUM_WORKERS
     flat = {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
     return flat | {"weights": encoder.weights_id(cfg) if cfg.MODEL.INIT_WEIGHTS else "random"}
 
@@ -116,17 +121,21 @@ def settings(cfg: CfgNode) -> dict[str, object]:
 def check_settings(cfg: CfgNode) -> None:
     """Write the settings of a run into its folder, settings.yaml; refuse to go on with a run of others.
 
+    A run that has left neither result nor checkpoint is not in the way.
+
     Raises:
         InputError: naming the keys that differ.
 
     """
-    path, own = Path(cfg.OUTPUT_DIR, "settings.yaml"), settings(cfg)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    folder, own = Path(cfg.OUTPUT_DIR), settings(cfg)
+    path = folder / "settings.yaml"
+    holds_run = read_metric(folder / "log.txt") is not None or any(folder.glob("*/checkpoint"))
+    if not path.is_file() or not holds_run:
+        mkdir_if_missing(folder)
         path.write_text(yaml.safe_dump(own), encoding="utf-8")
         return
     found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     differing = [key for key in {**own, **found} if own.get(key) != found.get(key)]
     if differing:
         named = ", ".join(f"{key} {found.get(key)} (now {own.get(key)})" for key in differing[:4])
-        raise InputError(f"{path.parent} holds a run with other settings: {named}; choose another output folder")
+        raise InputError(f"{folder} holds a run with other settings: {named}; choose another output folder")

@@ -30,6 +30,8 @@ def main(args: argparse.Namespace) -> None:
     cfg = setup_cfg(args)
     if not args.seeds and not args.shots:
         cfg.freeze()
+        if not args.eval_only:
+            check_settings(cfg)
         with Logger(Path(cfg.OUTPUT_DIR, "log.txt")):
             run(cfg, args)
         return
@@ -84,7 +86,7 @@ def dataset_name(cfg: CfgNode, args: argparse.Namespace) -> str:
 
 def report(experiments: list[Experiment], table: Path) -> None:
     """Print the mean of each number of shots, and draw all that lies in the table's folder."""
-    for experiment in experiments:
+    for experiment in filter(lambda experiment: experiment.values, experiments):
         print(
             f"{experiment.folder}: accuracy {experiment.mean:.2f}% +- {experiment.std:.2f}% over "
             f"{len(experiment.values)} seeds"

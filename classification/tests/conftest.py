@@ -9,6 +9,7 @@ sys.path[:0] = [str(STAGE), str(Path(__file__).parent)]
 
 from saratrx.hivit import SIZES  # noqa: E402
 
+torch.set_num_threads(1)  # models this small gain nothing from more, and lose much on a busy machine
 SIZES["micro"] = {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2}  # becomes the backbone hivit_micro
 
 import encoder  # noqa: E402

@@ -142,6 +142,28 @@ def test_results_of_other_settings_are_not_taken_over(root, tmp_path, checkpoint
     assert settings["OPTIM.LR"] == 0.001
 
 
+def test_a_run_of_its_own_is_protected_likewise(root, tmp_path, checkpoint, capsys):
+    """Dassl would take the finished model for this run's, train nothing and test it."""
+    run(root, tmp_path, checkpoint, flags=["--seed", 0])
+    changed = options(root, tmp_path, "MODEL.INIT_WEIGHTS", checkpoint, "OPTIM.LR", 0.01, flags=["--seed", 0])
+    assert "holds a run with other settings: OPTIM.LR 0.001 (now 0.01)" in refusal(capsys, changed)
+
+
+def test_a_run_that_failed_is_not_in_the_way(root, tmp_path, checkpoint, capsys):
+    failing = options(root, tmp_path, "MODEL.INIT_WEIGHTS", checkpoint, "INPUT.SIZE", "(50, 50)", flags=["--seeds", 0])
+    assert "INPUT.SIZE (50, 50)" in refusal(capsys, failing)
+    run(root, tmp_path, checkpoint, flags=["--seeds", 0])
+    assert "over 1 seeds" in capsys.readouterr().out
+
+
+def test_augmented_results_depend_on_the_workers(root, tmp_path, checkpoint, capsys):
+    opts = ("INPUT.TRANSFORMS", "['random_flip']", "OPTIM.MAX_EPOCH", 1)
+    run(root, tmp_path, checkpoint, *opts, flags=["--seed", 0])
+    weights = ("MODEL.INIT_WEIGHTS", checkpoint)
+    changed = options(root, tmp_path, *weights, *opts, "DATALOADER.NUM_WORKERS", 1, flags=["--seed", 0])
+    assert "other settings: DATALOADER.NUM_WORKERS 0 (now 1)" in refusal(capsys, changed)
+
+
 @pytest.mark.parametrize("trainer", ["MIM_linear", "MIM_finetune"])
 def test_an_interrupted_run_goes_on_exactly(root, tmp_path, checkpoint, trainer, monkeypatch):
     opts = ("DATASET.NUM_SHOTS", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 5, "OPTIM.MAX_EPOCH", 4)
@@ -232,6 +254,7 @@ def bad_input(root, tmp_path, checkpoint):
     for part in ("TRAIN", "TEST"):
         for path in (empty / "MSTAR_EOC1" / part / "BRDM2").iterdir():
             path.unlink()
+    tiny = vehicles(tmp_path / "tiny", train=2)  # a fifth of two is none
     unfit = tmp_path / "unfit.pth"
     save_checkpoint(unfit, model={"patch_embed.proj.weight": torch.zeros(8, 3, 4, 4)})
     typo = tmp_path / "typo.yaml"
@@ -271,15 +294,17 @@ def bad_input(root, tmp_path, checkpoint):
         "seeds": (line(flags=["--seeds", "0-x"]), "--seeds 0-x: give numbers and ranges"),
         "same seeds": (line(flags=["--seeds", "0,0"]), "--seeds 0,0: names no number, or one twice"),
         "table of tests": (line(flags=["--seeds", "0", "--eval-only"]), "--eval-only and --no-train are for one run"),
+        "no validation part": (
+            line("TEST.SPLIT", "val", where=tiny),
+            "MSTAR_EOC1 has no part 'val', which TEST asks for",
+        ),
         "nothing to test": (line(flags=["--eval-only"]), "no folder to load a model from was named"),
-        "no head": (line("MODEL.HEAD.NAME", "mlp"), "MODEL.HEAD.NAME"),
     }
 
 
 def test_bad_input_gets_one_sentence(root, tmp_path, checkpoint, capsys):
-    cases = bad_input(root, tmp_path, checkpoint)
-    cases.pop("no head")  # only SimpleNet has heads
-    for name, (arguments, sentence) in cases.items():
+    for name, (arguments, sentence) in bad_input(root, tmp_path, checkpoint).items():
+        arguments[arguments.index("--output-dir") + 1] = str(tmp_path / "out" / name)
         assert sentence in refusal(capsys, arguments), name
 
 

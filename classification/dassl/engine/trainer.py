@@ -338,7 +338,16 @@ class SimpleTrainer(TrainerBase):
         super().train(self.start_epoch, self.max_epoch)
 
     def before_train(self) -> None:
-        """Continue what RESUME or the output folder holds; open TensorBoard."""
+        """Continue what RESUME or the output folder holds; open TensorBoard.
+
+        Raises:
+            InputError: if the data set lacks a part that will be tested.
+
+        """
+        if not self.cfg.TEST.NO_TEST:
+            self.loader_of(self.cfg.TEST.SPLIT)
+            if self.cfg.TEST.FINAL_MODEL == "best_val":
+                self.loader_of("val")
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
