@@ -158,18 +158,21 @@ def test_several_views_of_an_image(tmp_path):
     Image.fromarray(values).save(tmp_path / "a.png")
     cfg = get_cfg_default()
     cfg.INPUT.SIZE, cfg.INPUT.TRANSFORMS = (16, 16), ["random_resized_crop"]
-    cfg.DATALOADER.K_TRANSFORMS, cfg.DATALOADER.RETURN_IMG0 = 3, True
+    cfg.DATALOADER.K_TRANSFORMS = 3
     source = [Datum(str(tmp_path / "a.png"), 2, 1, "x")]
     item = DatasetWrapper(cfg, source, build_transform(cfg), is_train=True)[0]
     assert (item["label"], item["domain"], item["impath"], item["index"]) == (2, 1, source[0].impath, 0)
     assert not torch.equal(item["img"], item["img2"])
     assert not torch.equal(item["img2"], item["img3"])
-    cfg.INPUT.TRANSFORMS = []
-    torch.testing.assert_close(item["img0"], build_transform(cfg)(read_image(source[0].impath)))
     weak, strong = (lambda image: 1), (lambda image: 2)
     item = DatasetWrapper(cfg, source, [weak, strong], is_train=True)[0]
     assert (item["img"], item["img2"]) == (1, 2)
     assert "img2" not in DatasetWrapper(cfg, source, weak)[0]
+    with pytest.raises(InputError, match=r"INPUT.NO_TRANSFORM leaves none"):
+        DatasetWrapper(cfg, source, None, is_train=True)
+    cfg.DATALOADER.RETURN_IMG0 = True
+    with pytest.raises(InputError, match="RETURN_IMG0 True: there is no untransformed image"):
+        DatasetWrapper(cfg, source, weak)
 
 
 def test_checkpoints_come_back(tmp_path):

@@ -22,14 +22,16 @@ SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampl
 class DatasetWrapper(Dataset):
     """Dicts of `img`, `label`, `domain`, `impath` and `index` for a list of images.
 
-    With several transforms, or K_TRANSFORMS, there are `img2`, `img3`, ... as well, and with RETURN_IMG0 `img0`, which
-    is only resized: float32 [1, H, W] in [0, 1].
+    With several transforms, or K_TRANSFORMS, there are `img2`, `img3`, ... as well.
 
     Args:
-        cfg: DATALOADER and INPUT are used.
+        cfg: DATALOADER is used.
         data_source: the images.
         transform: of a Pillow image, or a list of several.
         is_train: K_TRANSFORMS holds for training only.
+
+    Raises:
+        InputError: for RETURN_IMG0, which only trainers that are not here need, or several views without transform.
 
     """
 
@@ -40,17 +42,13 @@ class DatasetWrapper(Dataset):
         transform: Transform | list[Transform] | None = None,
         is_train: bool = False,
     ) -> None:
-        self.cfg, self.data_source = cfg, data_source
+        self.data_source = data_source
+        if cfg.DATALOADER.RETURN_IMG0:
+            raise InputError("DATALOADER.RETURN_IMG0 True: there is no untransformed image in a batch")
         several = transform if isinstance(transform, (list, tuple)) else [transform]
         self.transforms = list(several) * (cfg.DATALOADER.K_TRANSFORMS if is_train and len(several) == 1 else 1)
         if len(self.transforms) > 1 and None in self.transforms:
             raise InputError("DATALOADER.K_TRANSFORMS needs a transform, and INPUT.NO_TRANSFORM leaves none")
-        self.resize_only = None
-        if cfg.DATALOADER.RETURN_IMG0:
-            plain = cfg.clone()
-            plain.defrost()
-            plain.INPUT.TRANSFORMS = []
-            self.resize_only = build_transform(plain, is_train=True)
 
     def __len__(self) -> int:
         return len(self.data_source)
@@ -61,8 +59,6 @@ class DatasetWrapper(Dataset):
         image = read_image(item.impath)
         for place, transform in enumerate(self.transforms):
             batch["img" if place == 0 else f"img{place + 1}"] = image if transform is None else transform(image)
-        if self.resize_only is not None:
-            batch["img0"] = self.resize_only(image)
         return batch
 
 
