@@ -35,6 +35,7 @@ def test_the_probe_against_plain_formulas():
     assert list(probe.state_dict())[:5] == [
         "fc_norm.weight", "fc_norm.bias", "head.0.running_mean", "head.0.running_var", "head.0.num_batches_tracked"
     ]  # fmt: skip
+    assert (probe.fc_norm.eps, probe.head[0].eps) == (1e-6, 1e-6)
     fresh = Probe(4096, 10).head[1]
     assert fresh.weight.std().item() == pytest.approx(0.01, rel=0.02)
     assert not fresh.bias.any()
@@ -50,6 +51,18 @@ def test_only_the_probe_is_trained(tmp_path, checkpoint):
     assert [p.shape for p in trainer.probe.parameters()] == [(32,), (32,), (4, 32), (4,)]
     group = trainer.optim.param_groups[0]
     assert (group["betas"], group["weight_decay"], group["eps"]) == ((0.9, 0.95), 1e-4, 1e-8)
+
+
+def test_random_weights_are_the_same_for_every_seed(tmp_path):
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        arguments = parse(tmp_path, tmp_path, "MODEL.RANDOM_INIT", True)
+        found.append(encoder.build_encoder(setup_cfg(arguments)).state_dict())
+        assert torch.initial_seed() == seed
+        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(seed))  # nothing was drawn
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    assert found[0]["patch_embed.proj.weight"].std() > 0
 
 
 @pytest.mark.parametrize("k", [1, 5, 1000])
