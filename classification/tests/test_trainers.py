@@ -8,6 +8,7 @@ from small_sets import parse, vehicles
 from torch import nn
 
 import encoder
+import pictures
 from configuration import setup_cfg
 from dassl.engine import build_trainer
 from saratrx.checkpoint import save_checkpoint
@@ -112,7 +113,40 @@ def test_rates_decay_towards_the_image():
     assert {name: found[name] for name in expected} == expected
 
 
-def test_stochastic_depth_and_smoothing_are_on(tmp_path, checkpoint):
+def test_the_surest_mistakes_are_shown(tmp_path, checkpoint, monkeypatch):
+    shown = []
+    draw = pictures.mistakes
+    monkeypatch.setattr(pictures, "mistakes", lambda *args: shown.append(args) or draw(*args))
+    monkeypatch.setattr(pictures, "MISTAKES", 5)
+    trainer = trainer_of(vehicles(tmp_path, test=12), tmp_path / "out", checkpoint, "MIM_linear")
+    trainer.train()
+    surest, wrong, total, crop = shown[0]
+    probabilities = torch.cat(trainer.tested["score"]).softmax(dim=1)
+    labels = torch.cat(trainer.tested["label"])
+    mistaken = probabilities.argmax(dim=1) != labels
+    assert (wrong, total, crop) == (mistaken.sum(), 48, 128)
+    expected = probabilities.amax(dim=1)[mistaken].sort(descending=True).values[:5]
+    assert [mistake.probability for mistake in surest] == pytest.approx(expected.tolist())
+    for mistake in surest:
+        place = trainer.tested["impath"].index(mistake.path)
+        assert mistake.true.split(",")[0] == mistake.path.split("/")[-2]
+        assert mistake.predicted == trainer.lab2cname[int(probabilities[place].argmax())]
+
+
+def test_smoothing_is_in_the_loss(tmp_path, checkpoint):
+    opts = ("TRAINER.MIM_FINETUNE.LABEL_SMOOTHING", 0.4, "TRAINER.MIM_FINETUNE.DROP_PATH", 0.0)
+    trainer = trainer_of(vehicles(tmp_path), tmp_path / "out", checkpoint, "MIM_finetune", *opts)
+    nn.init.normal_(trainer.model.head.weight)
+    batch = next(iter(trainer.train_loader_x))
+    trainer.batch_idx, trainer.num_batches = 0, 2
+    with torch.no_grad():
+        logs = trainer.model(batch["img"]).log_softmax(dim=1)
+    right = logs.gather(1, batch["label"][:, None]).mean()
+    expected = -(0.6 * right + 0.4 * logs.mean())
+    assert trainer.forward_backward(batch)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_stochastic_depth_is_on(tmp_path, checkpoint):
     opts = ("TRAINER.MIM_FINETUNE.DROP_PATH", 0.5, "MODEL.PRECISION", "bf16")
     trainer = trainer_of(vehicles(tmp_path), tmp_path / "out", checkpoint, "MIM_finetune", *opts)
     image = torch.rand(2, 1, 48, 48)
