@@ -47,6 +47,9 @@ def test_only_the_probe_is_trained(tmp_path, checkpoint):
     before = {key: value.clone() for key, value in trainer.encoder.encoder().state_dict().items()}
     trainer.train()
     assert all(torch.equal(value, before[key]) for key, value in trainer.encoder.encoder().state_dict().items())
+    with torch.no_grad():  # the test used what BatchNorm has learnt, not the statistics of its batches
+        expected = trainer.probe.eval()(torch.cat(trainer.tested["pooled"]))
+    torch.testing.assert_close(torch.cat(trainer.tested["score"]), expected)
     trained = {id(p) for group in trainer.optim.param_groups for p in group["params"]}
     assert trained == {id(p) for p in trainer.probe.parameters()}
     assert [p.shape for p in trainer.probe.parameters()] == [(32,), (32,), (4, 32), (4,)]
