@@ -43,7 +43,8 @@ def confusion(true: np.ndarray, predicted: np.ndarray, names: dict[int, str]) ->
     counts = confusion_matrix(true, predicted, labels=labels)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
     side = max(3.0, 0.45 * len(labels))
-    figure, axis = framed(side, side, left=3.8, right=0.1, bottom=1.6, top=0.4)
+    longest = max(len(names.get(label, "")) for label in labels)
+    figure, axis = framed(side, side, left=0.6 + 0.085 * longest, right=0.1, bottom=1.6, top=0.4)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.6 else "black"

@@ -29,6 +29,7 @@ for trainer in MIM_linear kNN; do
         > "$output/classify-$trainer.log"
     grep "accuracy .* seeds" "$output/classify-$trainer.log"
 done
+echo "(chance is 10%; 150 steps teach next to nothing about classes, see the README for what 25 minutes on real chips do)"
 
 echo "done: look at $output/simulated/classes.png, $output/pretrain/reconstruction-6.png,"
 echo "and $output/classify/simulated/MIM_linear/vit_t16_allshots/seed0/confusion.png,"
