@@ -53,11 +53,16 @@ class Experiment:
 
 
 def read_metric(log: Path, keyword: str = "accuracy", after: str = FINISHED) -> float | None:
-    """The last value of a metric in a log, in percent; None without one after the line that must come before it."""
+    """The last value of a metric in a log, in percent; None without one after the line that must come before it.
+
+    Where training went on after that line, since a run was interrupted in its test, what was said before does not count.
+    """
     if not log.is_file():
         return None
     begun, value = False, None
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("epoch ["):
+            begun, value = False, None
         begun = begun or line.strip() == after
         found = re.match(rf"\* {re.escape(keyword)}: ([\d.]+)%", line.strip())
         if begun and found:

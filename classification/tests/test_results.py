@@ -113,6 +113,8 @@ def test_the_last_result_after_training_counts(tmp_path):
     assert read_metric(path, "error") is None
     path.write_text("=> result\n* accuracy: 1.0%\n")
     assert read_metric(path) is None
+    path.write_text("Finish training\nepoch [3/9] batch [1/1] loss 1\n=> result\n* accuracy: 1.0%\n")  # a validation
+    assert read_metric(path) is None
     assert read_metric(path, after="=> result") == 1.0
 
 
