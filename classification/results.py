@@ -55,7 +55,7 @@ class Experiment:
 def read_metric(log: Path, keyword: str = "accuracy", after: str = FINISHED) -> float | None:
     """The last value of a metric in a log, in percent; None without one after the line that must come before it.
 
-    Where training went on after that line, since a run was interrupted in its test, what was said before does not count.
+    Where training went on after that line, for a run was interrupted in its test, what was said before does not count.
     """
     if not log.is_file():
         return None
