@@ -8,8 +8,8 @@ export MPLBACKEND := Agg
 
 setup: .venv/installed
 
-.venv/installed: requirements_pretrain.txt pyproject.toml example/setup.sh
-	bash example/setup.sh -r requirements_pretrain.txt -e ".[dev]"
+.venv/installed: requirements_pretrain.txt requirements_detection.txt pyproject.toml example/setup.sh
+	bash example/setup.sh -r requirements_detection.txt -e ".[dev]"
 	touch $@
 
 # Stages have modules of the same names, so each one's tests run in a process of their own.
@@ -17,6 +17,7 @@ test: setup
 	$(PYTHON_BIN) -m pytest tests
 	$(PYTHON_BIN) -m pytest pre-training/tests
 	$(PYTHON_BIN) -m pytest classification/tests
+	$(PYTHON_BIN) -m pytest detection/tests
 
 check: setup
 	$(PYTHON_BIN) -m ruff check .

@@ -1,0 +1,168 @@
+"""HiViT as a detector's backbone: maps at strides 4, 8, 16 and 32, and attention in windows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from saratrx.checkpoint import load_encoder
+from saratrx.errors import InputError
+from saratrx.hivit import LAYER_NORM_EPS, AttentionBlock, HiViT, PatchMerge, unfold_inner_grid
+from saratrx.position import Grid
+
+H_BLOCK, M_BLOCK = 1, 4  # the published 'H' and 'M' levels come after these blocks; of HiViT-B, 4 is the first merge
+
+
+class MapNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a map [B, C, H, W]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@MODELS.register_module(name="HiViT")
+class HiViTBackbone(HiViT):
+    """The encoder without its classifier, giving one map for each of `out_indices`, in order of depth.
+
+    Args:
+        img_size: side in pixels of the images that the position embedding was trained for.
+        out_indices: "H" (stride 4, D/4 channels), "M" (stride 8, D/2), or the number of an attention block, from 0
+            (stride 16, D); a number can stand twice.
+        global_indices: attention blocks that see the whole image; the others see windows.
+        window_size: side of a window in patches.
+        frozen_stages: -1: nothing is frozen; 0: the patch embedding; n: the first n blocks too.
+        use_checkpoint: compute the attention blocks again in the backward pass, which saves memory.
+        with_fpn: bring the four maps to strides 4, 8, 16 and 32, each normalised.
+        init_cfg: {"type": "Pretrained", "checkpoint": FILE} loads the encoder of any checkpoint.
+        **kwargs: of `HiViT`.
+
+    Raises:
+        InputError: for levels or weights that do not fit.
+
+    """
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        out_indices: Sequence[str | int] = ("H", "M", 19, 19),
+        global_indices: Sequence[int] = (4, 9, 14, 19),
+        window_size: int = 14,
+        frozen_stages: int = -1,
+        use_checkpoint: bool = False,
+        with_fpn: bool = True,
+        init_cfg: dict[str, Any] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(img_size=img_size, num_classes=0, **{"rpe": False} | kwargs)
+        del self.fc_norm, self.head
+        self.window_size, self.use_checkpoint, self.init_cfg = window_size, use_checkpoint, init_cfg
+        self.first_attention = next(i for i, block in enumerate(self.blocks) if isinstance(block, AttentionBlock))
+        self.global_blocks = {self.first_attention + i for i in global_indices}
+        self.taken = sorted(self.block_of(index) for index in out_indices)
+        if with_fpn:
+            self.add_pyramid(out_indices)
+        self.with_fpn = with_fpn
+        self.freeze(frozen_stages)
+
+    def block_of(self, index: str | int) -> int:
+        """The block after which a level is taken."""
+        merges = [i for i, block in enumerate(self.blocks) if isinstance(block, PatchMerge)]
+        if index == "H":
+            return H_BLOCK
+        if index == "M":
+            return M_BLOCK if merges[0] <= M_BLOCK < merges[1] else merges[0]
+        depth = len(self.blocks) - self.first_attention
+        if not isinstance(index, int) or not 0 <= index < depth:
+            raise InputError(f"out_indices {index!r}: must be 'H', 'M', or an attention block from 0 to {depth - 1}")
+        return self.first_attention + index
+
+    def add_pyramid(self, out_indices: Sequence[str | int]) -> None:
+        """Layers that bring four levels to strides 4, 8, 16 and 32; missing fine levels are made from coarse ones."""
+        if len(out_indices) != 4 or ("M" in out_indices and "H" not in out_indices):
+            raise InputError(f"out_indices {list(out_indices)}: with_fpn needs four levels, and 'H' where 'M' is")
+        width = self.num_features
+
+        def enlarge() -> nn.Module:
+            return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+
+        def norm(channels: int) -> MapNorm:
+            return MapNorm(channels, eps=LAYER_NORM_EPS)
+
+        self.fpn1 = norm(width // 4) if "H" in out_indices else nn.Sequential(enlarge(), nn.GELU(), enlarge())
+        self.fpn2 = norm(width // 2) if "M" in out_indices else enlarge()
+        self.fpn3 = norm(width)
+        self.fpn4 = nn.Sequential(nn.MaxPool2d(kernel_size=2, stride=2), norm(width))
+
+    def freeze(self, stages: int) -> None:
+        """Keep the first parts as they are; see `frozen_stages`."""
+        frozen = ([self.patch_embed] if stages >= 0 else []) + list(self.blocks[: max(stages, 0)])
+        for module in frozen:
+            module.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Load the checkpoint that `init_cfg` names, if any; MMEngine calls this once."""
+        if self.init_cfg:
+            load_encoder(self, self.init_cfg["checkpoint"], missing_ok=("fpn",))
+
+    def position_embedding(self, grid: Grid) -> torch.Tensor | float:
+        """The trained embedding at the size of the token grid, [1, N, D].
+
+        It is stretched by (rows + 0.1) / trained rows, as published: the tenth keeps rounding from losing a row.
+        """
+        if not self.ape or grid == self.grid:
+            return self.absolute_pos_embed if self.ape else 0.0
+        table = self.absolute_pos_embed.reshape(1, *self.grid, -1).permute(0, 3, 1, 2)
+        scale = tuple((new + 0.1) / old for new, old in zip(grid, self.grid, strict=True))
+        return F.interpolate(table, scale_factor=scale, mode="bicubic", align_corners=False).flatten(2).mT
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Images [B, 3, H, W], sides multiples of 16 (of 32 with `with_fpn`) -> a map for each level."""
+        grid = self.grid_of(*x.shape[-2:])
+        x = self.patch_embed(x)
+        levels = []
+        for i, block in enumerate(self.blocks):
+            if i == self.first_attention:
+                x = x.flatten(2) + self.position_embedding(grid)
+            if i < self.first_attention:
+                x = block(x)
+            elif self.use_checkpoint and self.training:
+                x = checkpoint(self.attend, x, i, grid, use_reentrant=False)
+            else:
+                x = self.attend(x, i, grid)
+            levels += [unfold_inner_grid(x, grid)] * self.taken.count(i)
+        if self.with_fpn:
+            pyramid = (self.fpn1, self.fpn2, self.fpn3, self.fpn4)
+            levels = [layer(level) for layer, level in zip(pyramid, levels, strict=True)]
+        return tuple(levels)
+
+    def attend(self, x: torch.Tensor, i: int, grid: Grid) -> torch.Tensor:
+        """Attention block i on tokens [B, N, D], over the image or in windows."""
+        block = self.blocks[i]
+        if i in self.global_blocks:
+            return block(x)
+        # All of the block runs in windows, its first norm included: published weights were trained so
+        windows = block(split_windows(x, grid, self.window_size))
+        return join_windows(windows, grid, self.window_size, len(x))
+
+
+def split_windows(tokens: torch.Tensor, grid: Grid, side: int) -> torch.Tensor:
+    """Tokens [B, rows * columns, C] -> [B * windows, side * side, C], with zeros on the right and below."""
+    batch, _, channels = tokens.shape
+    rows, columns = grid
+    padded = F.pad(tokens.reshape(batch, rows, columns, channels), (0, 0, 0, -columns % side, 0, -rows % side))
+    down, across = padded.shape[1] // side, padded.shape[2] // side
+    windows = padded.reshape(batch, down, side, across, side, channels).transpose(2, 3)
+    return windows.reshape(batch * down * across, side * side, channels)
+
+
+def join_windows(windows: torch.Tensor, grid: Grid, side: int, batch: int) -> torch.Tensor:
+    """What `split_windows` split, without its padding: [B, rows * columns, C]."""
+    rows, columns = grid
+    down, across = -(-rows // side), -(-columns // side)
+    padded = windows.reshape(batch, down, across, side, side, -1).transpose(2, 3)
+    padded = padded.reshape(batch, down * side, across * side, -1)
+    return padded[:, :rows, :columns].flatten(1, 2)
