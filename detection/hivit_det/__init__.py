@@ -9,3 +9,5 @@ operators.stand_in_for_missing()  # before anything imports mmdet's models
 
 from hivit_det.backbone import HiViTBackbone as HiViTBackbone  # noqa: E402
 from hivit_det.layer_decay import HiViTLayerDecayOptimizerConstructor as HiViTLayerDecayOptimizerConstructor  # noqa: E402
+from hivit_det.loading import LoadSarImage as LoadSarImage  # noqa: E402
+from hivit_det.reproducible import SeedEachEpoch as SeedEachEpoch  # noqa: E402

@@ -1,0 +1,94 @@
+"""The published configs say what the publication does, and build with released MMDetection."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
+import hivit_det  # noqa: F401 -- registers what the configs name
+from hivit_det.running import add_options, read_config
+
+CONFIGS = Path(__file__).parents[1] / "configs/_hivit_"
+CLASSES = {
+    "SARDet": ["ship", "aircraft", "car", "tank", "bridge", "harbor"],
+    "OGSOD": ["bridge", "harbor", "tank"],
+    "SARAircraft": ["A220", "A330", "A320/321", "Boeing737", "Boeing787", "ARJ21", "other"],
+    "SSDD": ["ship"],
+}
+FILES = {  # training and test annotations, training and test images
+    "SARDet": ("Annotations/train.json", "Annotations/test.json", "JPEGImages/", "JPEGImages/"),
+    "OGSOD": ("Annotations/train.json", "Annotations/test.json", "JPEGImages/", "JPEGImages/"),
+    "SARAircraft": ("annotations/train.json", "annotations/val.json", "images/", "images/"),
+    "SSDD": ("annotations/train.json", "annotations/test.json", "images/train/", "images/test/"),
+}
+
+
+def config(name, *options):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=Path)
+    add_options(parser)
+    return read_config(parser.parse_args([str(CONFIGS / f"hivit_base_{name}.py"), *options]))
+
+
+def test_the_folder_of_the_data_can_be_named():
+    cfg = config("SSDD", "--data-root", "/somewhere/else")
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    assert [loader.dataset.data_root for loader in loaders] == ["/somewhere/else/"] * 3
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == "/somewhere/else/annotations/test.json"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_data_and_classes(name):
+    cfg = config(name)
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    assert list(train.metainfo.classes) == list(test.metainfo.classes) == CLASSES[name]
+    assert cfg.model.roi_head.bbox_head.num_classes == len(CLASSES[name])
+    assert (train.ann_file, test.ann_file, train.data_prefix.img, test.data_prefix.img) == FILES[name]
+    assert cfg.test_evaluator.ann_file == cfg.val_evaluator.ann_file == test.data_root + test.ann_file
+    assert train.filter_cfg == {"filter_empty_gt": True, "min_size": 32}
+    assert cfg.val_dataloader == cfg.test_dataloader
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_schedule(name):
+    cfg = config(name)
+    aircraft = name == "SARAircraft"
+    assert cfg.train_cfg.max_epochs == (72 if aircraft else 36)
+    assert cfg.train_cfg.val_interval == (8 if aircraft else 1)
+    assert cfg.optim_wrapper.get("accumulative_counts", 1) == (2 if aircraft else 1)
+    assert cfg.optim_wrapper.optimizer == {"type": "AdamW", "lr": 5e-4, "betas": (0.9, 0.999), "weight_decay": 0.05}
+    assert cfg.optim_wrapper.paramwise_cfg == {"num_layers": 20, "layer_decay_rate": 0.9}
+    assert "clip_grad" not in cfg.optim_wrapper
+    warmup, *steps = cfg.param_scheduler
+    assert (warmup.start_factor, warmup.end, warmup.by_epoch) == (0.001, 500, False)
+    assert [step.milestones for step in steps] == ([] if aircraft else [[27, 33]])
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.default_hooks.checkpoint.save_best == "coco/bbox_mAP"
+
+
+def test_model_and_pipeline():
+    cfg = config("SARDet")
+    init_default_scope("mmdet")
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    assert model.data_preprocessor.mean.flatten().tolist() == [0, 0, 0]
+    assert model.data_preprocessor.std.flatten().tolist() == [1, 1, 1]
+    head = model.roi_head.bbox_head
+    assert (len(head.shared_convs), len(head.shared_fcs), head.shared_fcs[0].out_features) == (4, 1, 1024)
+    assert type(head.shared_convs[0].norm).__name__ == "SyncBatchNorm"
+    assert (head.reg_decoded_bbox, head.reg_class_agnostic, head.loss_bbox.loss_weight) == (True, False, 10.0)
+    assert type(head.loss_bbox).__name__ == "GIoULoss"
+    assert model.backbone.use_checkpoint
+    assert [conv.conv.in_channels for conv in model.neck.lateral_convs] == [128, 256, 512, 512]
+    assert model.test_cfg.rcnn == {"score_thr": 0.05, "nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 100}
+    assert model.test_cfg.rpn.max_per_img == 1000
+    flip, choice = cfg.train_pipeline[2:4]
+    assert flip.prob == 0.5
+    sizes = [(side, 1333) for side in (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)]
+    (plain,), (first, crop, last) = choice.transforms
+    assert plain.scales == last.scales == sizes
+    assert first.scales == [(400, 1333), (500, 1333), (600, 1333)]
+    assert (crop.crop_type, crop.crop_size, crop.allow_negative_crop) == ("absolute_range", (384, 600), True)
+    assert cfg.test_pipeline[1].scale == (1333, 800)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Train on several GPUs:  ./tools/dist_train.sh CONFIG GPUS [options of train.py]
+# On several machines, with NNODES, NODE_RANK, PORT and MASTER_ADDR set on each.
+set -euo pipefail
+config=$1 gpus=$2
+shift 2
+torchrun --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" \
+    --master_port "${PORT:-29500}" --nproc_per_node "$gpus" \
+    "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --seed 0 --launcher pytorch "$@"
