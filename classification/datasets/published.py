@@ -49,22 +49,24 @@ def mstar(folder: str, classes: dict[str, str], **kwargs) -> Layout:
     return Layout(folder, ("TRAIN", "TEST"), classes, (".jpeg",), centre_crop=MSTAR_CROP, **kwargs)
 
 
+SOC_COUNTS = {  # 17 degrees, 15 degrees
+    "BMP2": (233, 195),
+    "BTR70": (233, 196),
+    "T72": (232, 196),
+    "BTR60": (256, 195),
+    "2S1": (299, 274),
+    "BRDM2": (298, 274),
+    "D7": (299, 274),
+    "T62": (299, 273),
+    "ZIL131": (299, 274),
+    "ZSU234": (299, 274),
+}
+
 LAYOUTS = {
     "MSTAR_SOC": mstar(
         "MSTAR_SOC",
         VEHICLES,
-        counts={  # 17 degrees, 15 degrees
-            "BMP2": (233, 195),
-            "BTR70": (233, 196),
-            "T72": (232, 196),
-            "BTR60": (256, 195),
-            "2S1": (299, 274),
-            "BRDM2": (298, 274),
-            "D7": (299, 274),
-            "T62": (299, 273),
-            "ZIL131": (299, 274),
-            "ZSU234": (299, 274),
-        },
+        counts=SOC_COUNTS,
     ),
     # Extended operating conditions: another depression angle, other configurations, other versions
     "MSTAR_EOC1": mstar("MSTAR_EOC1", vehicles("2S1", "BRDM2", "T72", "ZSU234"), is_complete=False),
@@ -84,17 +86,10 @@ LAYOUTS = {
         ("TRAIN", "TEST"),
         VEHICLES | FUSAR | AIRCRAFT,
         (".png",),
-        counts={
-            "BMP2": (698, 587),
-            "BTR70": (233, 196),
+        counts=SOC_COUNTS
+        | {
+            "BMP2": (698, 587),  # all configurations and versions, like T72
             "T72": (691, 582),
-            "BTR60": (256, 195),
-            "2S1": (299, 274),
-            "BRDM2": (298, 274),
-            "D7": (299, 274),
-            "T62": (299, 273),
-            "ZIL131": (299, 274),
-            "ZSU234": (299, 274),
             "Bridges": (1023, 438),
             "Cargo": (366, 156),
             "CoastalLands_island": (707, 303),
