@@ -63,11 +63,7 @@ SOC_COUNTS = {  # 17 degrees, 15 degrees
 }
 
 LAYOUTS = {
-    "MSTAR_SOC": mstar(
-        "MSTAR_SOC",
-        VEHICLES,
-        counts=SOC_COUNTS,
-    ),
+    "MSTAR_SOC": mstar("MSTAR_SOC", VEHICLES, counts=SOC_COUNTS),
     # Extended operating conditions: another depression angle, other configurations, other versions
     "MSTAR_EOC1": mstar("MSTAR_EOC1", vehicles("2S1", "BRDM2", "T72", "ZSU234"), is_complete=False),
     "MSTAR_EOC2C": mstar("MSTAR_EOC2C", vehicles("BMP2", "BRDM2", "BTR70", "T72"), is_complete=False),

@@ -181,8 +181,7 @@ def test_accuracy_against_shots():
     assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["probe", "kNN"]
 
 
-def test_paths_of_results_are_the_scripts():
-    """The scripts and the configs that they name exist."""
+def test_every_trainer_has_its_script_and_configs():
     for trainer in ("MIM_linear", "MIM_finetune", "kNN"):
         assert (STAGE / "scripts" / trainer / "main.sh").is_file()
         assert {path.stem for path in Path(STAGE, "configs/trainers", trainer).iterdir()} == {"vit_b16", "vit_t16"}

@@ -70,7 +70,7 @@ def test_windows_by_a_loop():
 
 
 def test_windows_do_not_see_each_other_and_the_global_block_does():
-    image, changed = torch.rand(1, 3, 96, 96), None
+    image = torch.rand(1, 3, 96, 96)
     changed = image.clone()
     changed[..., :16, :16] = 0
     for global_indices, sees in (((), False), ((1,), True)):

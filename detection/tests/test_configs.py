@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 import pytest
+import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
 import hivit_det  # noqa: F401 -- registers what the configs name
 from hivit_det.running import add_options, read_config
+from saratrx.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs/_hivit_"
 CLASSES = {
@@ -30,6 +32,15 @@ def config(name, *options):
     parser.add_argument("config", type=Path)
     add_options(parser)
     return read_config(parser.parse_args([str(CONFIGS / f"hivit_base_{name}.py"), *options]))
+
+
+def test_gpus_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="8 GPUs were asked for, and this machine has 2"):
+        config("SSDD")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)  # processes on a CPU
+    assert config("SSDD").launcher == "none"
 
 
 def test_the_folder_of_the_data_can_be_named():

@@ -129,7 +129,6 @@ class DataManager:
         self.test_loader = loader(dataset.test, options.TEST, is_train=False)
         self.dataset, self.tfm_train, self.tfm_test = dataset, tfm_train, tfm_test
         self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
-        self.num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
         if cfg.VERBOSE:
             self.show_dataset_summary(cfg)
 

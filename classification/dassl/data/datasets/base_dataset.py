@@ -95,13 +95,6 @@ class DatasetBase:
             groups[item.label].append(item)
         return groups
 
-    def split_dataset_by_domain(self, data_source: list[Datum]) -> dict[int, list[Datum]]:
-        """The images of each domain, in their order."""
-        groups = defaultdict(list)
-        for item in data_source:
-            groups[item.domain].append(item)
-        return groups
-
 
 def shuffled(items: list[Datum], generator: random.Random) -> list[Datum]:
     """The images in an order that follows from the generator and their sorted paths."""
