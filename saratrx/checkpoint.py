@@ -12,6 +12,7 @@ import pickle
 import re
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,15 @@ def save_checkpoint(path: str | Path, **state: Any) -> None:
         os.close(folder)
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, allowed: Sequence[Callable] = ()) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running anything that it contains.
 
     Accepted: a dict with the weights under `model` or `state_dict`, a bare state dict, safetensors; keys with
     DistributedDataParallel's prefix `module.`; a pickled `argparse.Namespace`, as published files hold it.
+
+    Args:
+        path: the file.
+        allowed: classes and functions, known to be harmless, that it may pickle too.
 
     Returns:
         The file's dict, with the weights under `model`, without prefix, and a Namespace as a plain dict.
@@ -78,7 +83,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
-    content = load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path)
+    content = load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights")
 
@@ -105,10 +110,10 @@ def load_safetensors_file(path: Path) -> Weights:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
 
 
-def load_pickled_file(path: Path) -> object:
-    """Read a file of torch.save, weights only, or say why not."""
+def load_pickled_file(path: Path, allowed: Sequence[Callable] = ()) -> object:
+    """Read a file of torch.save, weights and what is `allowed` only, or say why not."""
     try:
-        with torch.serialization.safe_globals([Namespace]):
+        with torch.serialization.safe_globals([Namespace, *allowed]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))

@@ -1,6 +1,7 @@
 """Evaluate a detector.
 
 python tools/test.py configs/_hivit_/hivit_base_SSDD.py work_dirs/SSDD/epoch_36.pth
+./tools/dist_test.sh configs/_hivit_/hivit_base_SSDD.py work_dirs/SSDD/epoch_36.pth 8
 """
 
 import argparse
@@ -9,11 +10,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # hivit_det, from any folder
 
+from saratrx.errors import exit_on_input_error
+
+with exit_on_input_error():  # of an installation that does not fit
+    import hivit_det  # noqa: F401
+
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from hivit_det.running import add_options, check_data, read_config
-from saratrx.checkpoint import CheckpointError
-from saratrx.errors import exit_on_input_error
+from hivit_det.running import add_options, check_data, processes, read_config
+from hivit_det.weights import load_detector
 
 
 def main() -> None:
@@ -24,13 +30,13 @@ def main() -> None:
     add_options(parser)
     args = parser.parse_args()
 
-    if not args.checkpoint.is_file():
-        raise CheckpointError(f"{args.checkpoint}: no such file; give a checkpoint of tools/train.py")
     cfg = read_config(args)
     cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
-    cfg.load_from = str(args.checkpoint)
     check_data(cfg.test_dataloader.dataset)
-    Runner.from_cfg(cfg).test()
+    with processes(cfg):
+        runner = Runner.from_cfg(cfg)
+        load_detector(runner.model.module if is_model_wrapper(runner.model) else runner.model, args.checkpoint)
+        runner.test()
 
 
 if __name__ == "__main__":
