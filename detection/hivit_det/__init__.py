@@ -2,12 +2,25 @@
 
 custom_imports = dict(imports=["hivit_det"])
 """
+# ruff: noqa: E402 -- what is imported below needs what is done above
 
-from hivit_det import operators
+import warnings
 
-operators.stand_in_for_missing()  # before anything imports mmdet's models
+from hivit_det.installation import check_imports, check_packages
 
-from hivit_det.backbone import HiViTBackbone as HiViTBackbone  # noqa: E402
-from hivit_det.layer_decay import HiViTLayerDecayOptimizerConstructor as HiViTLayerDecayOptimizerConstructor  # noqa: E402
-from hivit_det.loading import LoadSarImage as LoadSarImage  # noqa: E402
-from hivit_det.reproducible import SeedEachEpoch as SeedEachEpoch  # noqa: E402
+check_packages()
+check_imports("torchvision", "cv2", "mmengine", "mmcv")
+
+from hivit_det.operators import stand_in_for_missing
+
+stand_in_for_missing()  # before anything imports mmdet's models
+warnings.filterwarnings("ignore", message="faster_coco_eval")  # an evaluator that is not used here
+check_imports("mmdet.models", "mmdet.datasets")
+
+from hivit_det.backbone import HiViTBackbone as HiViTBackbone
+from hivit_det.classes import CocoByName as CocoByName
+from hivit_det.classes import CocoMetricByName as CocoMetricByName
+from hivit_det.layer_decay import HiViTLayerDecayOptimizerConstructor as HiViTLayerDecayOptimizerConstructor
+from hivit_det.loading import LoadSarImage as LoadSarImage
+from hivit_det.mixed_precision import CpuAmpOptimWrapper as CpuAmpOptimWrapper
+from hivit_det.reproducible import SeedEachEpoch as SeedEachEpoch

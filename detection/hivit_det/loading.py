@@ -19,8 +19,9 @@ class LoadSarImage(BaseTransform):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add `img`, `img_shape` and `ori_shape` to what is known of an image."""
+        """Add `img`, its shapes and its scale to what is known of an image."""
         image = sar_image.read(results["img_path"])
         results["img"] = np.repeat(image[..., None], 3, axis=2)
         results["img_shape"] = results["ori_shape"] = image.shape
+        results["scale_factor"] = (1.0, 1.0)  # for pipelines that never resize
         return results

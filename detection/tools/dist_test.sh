@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# Evaluate on several GPUs:  ./tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]
+# Evaluate with several processes:  ./tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]
+# NNODES, NODE_RANK, PORT and MASTER_ADDR as for dist_train.sh.
 set -euo pipefail
+if [ $# -lt 3 ] || ! [[ $3 =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: usage: ./tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py], where GPUS is a number" >&2
+    exit 2
+fi
 config=$1 checkpoint=$2 gpus=$3
 shift 3
 torchrun --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" \

@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Train on several GPUs:  ./tools/dist_train.sh CONFIG GPUS [options of train.py]
-# On several machines, with NNODES, NODE_RANK, PORT and MASTER_ADDR set on each.
+# Train with several processes, one for each GPU:  ./tools/dist_train.sh CONFIG GPUS [options of train.py]
+# On several machines, with NNODES, NODE_RANK, PORT and MASTER_ADDR set on each. Without GPUs they share the CPU.
 set -euo pipefail
+if [ $# -lt 2 ] || ! [[ $2 =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: usage: ./tools/dist_train.sh CONFIG GPUS [options of train.py], where GPUS is a number" >&2
+    exit 2
+fi
 config=$1 gpus=$2
 shift 2
 torchrun --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" \

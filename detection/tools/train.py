@@ -11,10 +11,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # hivit_det, from any folder
 
-from mmengine.runner import Runner
+from saratrx.errors import InputError, exit_on_input_error
 
-from hivit_det.running import add_options, check_data, read_config
-from saratrx.errors import exit_on_input_error
+with exit_on_input_error():  # of an installation that does not fit
+    import hivit_det  # noqa: F401
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from hivit_det.running import add_options, check_data, processes, read_config
+from hivit_det.validation import hold_out
+from hivit_det.weights import read_detector
 
 
 def main() -> None:
@@ -24,22 +32,58 @@ def main() -> None:
     parser.add_argument("--resume", nargs="?", const="auto", help="checkpoint to continue; alone: the newest")
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--init-weights", help="checkpoint of the pre-trained encoder (default: the config's)")
+    parser.add_argument("--init-weights", help="checkpoint of the pre-trained encoder, or none (default: the config's)")
+    parser.add_argument(
+        "--val-from-train", type=share, metavar="SHARE", help="validate on this share of the training set"
+    )
     add_options(parser)
     args = parser.parse_args()
 
     cfg = read_config(args)
     cfg.randomness = {"seed": args.seed}
-    if args.init_weights:
-        cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": args.init_weights}
+    start_weights(cfg, args.init_weights)
     if args.amp:
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.type = "AmpOptimWrapper" if torch.cuda.is_available() else "CpuAmpOptimWrapper"
+    if args.val_from_train:
+        hold_out(cfg, args.val_from_train)
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+        resume(cfg, args.resume)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         check_data(loader.dataset)
-    Runner.from_cfg(cfg).train()
+    held_out = "part of the training set" if args.val_from_train else "the config's test set, as published"
+    print(f"the best epoch is chosen on {held_out}: {cfg.val_dataloader.dataset.ann_file}", flush=True)
+    with processes(cfg):
+        Runner.from_cfg(cfg).train()
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError
+    return value
+
+
+def start_weights(cfg: Config, path: str | None) -> None:
+    """Decide where the backbone's weights come from: `path`, "none" for random ones, or the config's own."""
+    backbone = cfg.model.backbone
+    if path == "none":
+        backbone.init_cfg = None
+    elif path:
+        backbone.init_cfg = {"type": "Pretrained", "checkpoint": path}
+    elif not backbone.get("init_cfg"):
+        raise InputError(
+            f"{cfg.filename} names no pre-trained weights: give --init-weights FILE, or none for random ones"
+        )
+
+
+def resume(cfg: Config, path: str) -> None:
+    """Go on from a checkpoint, or for "auto" from the newest in work_dir; from the start if there is none yet."""
+    path = find_latest_checkpoint(cfg.work_dir) if path == "auto" else path
+    if path:
+        read_detector(path)  # refuses a file that could run code
+        cfg.resume, cfg.load_from = True, path
+        cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ train_dataloader = dict(
     worker_init_fn=dict(type="seed_worker"),  # each epoch anew: a resumed run sees the same images
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
-    dataset=dict(type="CocoDataset", filter_cfg=dict(filter_empty_gt=True, min_size=32), pipeline=train_pipeline),
+    dataset=dict(type="CocoByName", filter_cfg=dict(filter_empty_gt=True, min_size=32), pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=1,
@@ -38,8 +38,8 @@ val_dataloader = dict(
     persistent_workers=True,
     drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(type="CocoDataset", test_mode=True, pipeline=test_pipeline),
+    dataset=dict(type="CocoByName", test_mode=True, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="CocoMetric", metric="bbox")
+val_evaluator = dict(type="CocoMetricByName", metric="bbox")
 test_evaluator = val_evaluator
