@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
 from mmengine.registry import init_default_scope
 
 import hivit_det  # noqa: F401 -- registers what the configs name
@@ -27,11 +28,11 @@ FILES = {  # training and test annotations, training and test images
 }
 
 
-def config(name, *options):
+def config(name, *options, size="base"):
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path)
     add_options(parser)
-    return read_config(parser.parse_args([str(CONFIGS / f"hivit_base_{name}.py"), *options]))
+    return read_config(parser.parse_args([str(CONFIGS / f"hivit_{size}_{name}.py"), *options]))
 
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch):
@@ -77,6 +78,43 @@ def test_schedule(name):
     assert [step.milestones for step in steps] == ([] if aircraft else [[27, 33]])
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.default_hooks.checkpoint.save_best == "coco/bbox_mAP"
+
+
+def test_gfl_is_the_same_detector_with_another_head():
+    cfg, faster = config("SARDet_gfl"), config("SARDet")
+    init_default_scope("mmdet")
+    assert cfg.model.backbone == faster.model.backbone
+    assert cfg.train_dataloader == faster.train_dataloader
+    cfg.model.backbone.update(
+        init_cfg=None, embed_dim=64, depths=[1, 1, 2], num_heads=2, out_indices=["H", "M", 1, 1], global_indices=[1]
+    )
+    cfg.model.neck.in_channels = [16, 32, 64, 64]
+    model = MODELS.build(cfg.model)
+    batch = model.data_preprocessor(demo_mm_inputs(2, [[3, 128, 128], [3, 96, 120]], num_classes=6), training=True)
+    losses = model(**batch, mode="loss")
+    assert losses.keys() == {"loss_cls", "loss_bbox", "loss_dfl"}
+    sum(sum(values) for values in losses.values()).backward()
+    unused = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert unused == ["backbone.fpn1.weight", "backbone.fpn1.bias"]
+    assert cfg.find_unused_parameters
+    model.eval()
+    with torch.no_grad():
+        first, _ = model(**batch, mode="predict")
+    assert first.pred_instances.bboxes.shape[1] == 4
+
+
+@pytest.mark.parametrize("name", ["simulated", "MSTAR_DET"])
+def test_light_configs_need_no_gpu(name):
+    cfg = config(name, size="tiny")
+    init_default_scope("mmdet")
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+    assert model.roi_head.bbox_head.num_classes == len(cfg.train_dataloader.dataset.metainfo.classes)
+    assert model.data_preprocessor.std.flatten().tolist() == [255] * 3
+    assert cfg.optim_wrapper.paramwise_cfg.num_layers == model.backbone.decay_layer("fpn1.weight") - 1
+    shown = model.data_preprocessor({"inputs": [torch.full((3, 384, 384), 255, dtype=torch.uint8)]})["inputs"]
+    assert shown.max() == 1
 
 
 def test_model_and_pipeline():

@@ -1,0 +1,18 @@
+# Crops at full resolution for training, whole images for testing: no image is resized.
+_base_ = "./sar_images.py"
+
+train_pipeline = [
+    dict(type="LoadSarImage"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomCrop", crop_size=(384, 384), allow_negative_crop=True),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadSarImage"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
