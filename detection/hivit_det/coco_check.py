@@ -1,0 +1,356 @@
+"""Checks of a detection set in COCO form: its annotation files, its images, and whether they fit each other."""
+
+import hashlib
+import json
+import os
+import re
+import reprlib
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from saratrx import sar_image
+from saratrx.errors import InputError
+
+# Kinds of findings, in the order of the table. The first two are for information: nothing is wrong with them.
+WITHOUT_BOXES = "images without boxes"
+TWICE = "images that a file has under two names"
+INFORMATION = (WITHOUT_BOXES, TWICE)
+MISSING = "images missing"
+UNREADABLE = "images unreadable"
+OTHER_SIZE = "images of another size than stated"
+SHARED = "images that two annotation files have"
+IMAGE_IDS = "image ids that stand twice"
+FILE_NAMES = "file names that stand twice"
+ANNOTATION_IDS = "annotation ids that stand twice"
+ID_ZERO = "boxes with the id 0"  # pycocotools takes the id of a matched box for true or false
+NO_IMAGE = "boxes of an unknown image"
+NO_CATEGORY = "boxes of an unknown category"
+NO_AREA = "boxes without area (under 1 px)"
+OUTSIDE = "boxes more than 0.5 px outside"
+CATEGORIES = "category ids, names that stand twice"
+CLASSES = "classes that only other files have"
+CONFIG = "classes that differ from the config's"
+PROBLEMS = (
+    *(MISSING, UNREADABLE, OTHER_SIZE, SHARED, IMAGE_IDS, FILE_NAMES, ANNOTATION_IDS),
+    *(ID_ZERO, NO_IMAGE, NO_CATEGORY, NO_AREA, OUTSIDE, CATEGORIES, CLASSES, CONFIG),
+)
+
+ID = (int, float, str)
+FIELDS = {  # what an entry must have to be told from others
+    "images": {"id": ID, "file_name": str},
+    "annotations": {"id": ID, "image_id": ID, "category_id": ID},
+    "categories": {"id": ID, "name": str},
+}
+TOLERANCE = 0.5  # px that a box may reach outside: rounding
+EXAMPLES = 5  # shown of each kind of finding
+Folder = tuple[str, ...]  # its path relative to the set's folder
+
+
+@dataclass
+class AnnotationFile:
+    """A COCO annotation file. `findings` holds, for each kind that was looked for, a line for each one found."""
+
+    root: Path  # the set's folder
+    name: str  # relative to it, as the next
+    folder: Path | None  # of the images; None if none of them was found
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    findings: dict[str, list[str]] = field(default_factory=dict)
+
+    def path(self, image: dict[str, Any]) -> Path:
+        """Where an image should be."""
+        return self.root / (self.folder or "") / image["file_name"]
+
+    def classes(self) -> set[str]:
+        """The names of its categories."""
+        return {category["name"] for category in self.categories}
+
+    def problems(self) -> int:
+        """How many problems were found in it."""
+        return sum(len(self.findings[kind]) for kind in PROBLEMS if kind in self.findings)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was seen of an image file."""
+
+    wrong: str = ""  # MISSING or UNREADABLE
+    reason: str = ""
+    size: tuple[int, int] | None = None  # width, height in pixels
+    digest: bytes | None = None  # of the pixels and their shape; None if all pixels are alike
+
+
+def find(data: Path) -> tuple[list[AnnotationFile], list[str]]:
+    """The annotation files of a set, sorted by name, and the names of its other JSON files.
+
+    Args:
+        data: the set's folder, or one annotation file, whose images lie below its folder (below the folder above, if
+            its own is called annotations).
+
+    Raises:
+        InputError: if there is no annotation file, or one cannot be used.
+
+    """
+    if not data.exists():
+        raise InputError(f"{data}: no such file or folder; give a data set's folder or an annotation file")
+    if data.is_file():
+        data = data.absolute()
+        root = data.parent.parent if data.parent.name.lower() == "annotations" else data.parent
+        folders, names = folders_of_files(root), [data.relative_to(root)]
+    else:
+        root, folders = data, folders_of_files(data)
+        names = [Path(*folder, name) for name in folders if name.endswith(".json") for folder in folders[name]]
+    files, others = [], []
+    for name in sorted(names):
+        content = read_annotations(root / name)
+        if content is None:
+            others.append(name.as_posix())
+            continue
+        folder = image_folder((image["file_name"] for image in content["images"]), name.stem, folders)
+        files.append(AnnotationFile(root, name.as_posix(), None if folder is None else Path(*folder), **content))
+    if not files:
+        raise InputError(
+            f"{data} is or holds no COCO annotation file, JSON with images, annotations and categories; "
+            "give a data set's folder or such a file"
+        )
+    return files, others
+
+
+def folders_of_files(root: Path) -> dict[str, list[Folder]]:
+    """For each name of a file below a folder, the folders that have it; without hidden ones, links are followed."""
+    found, visited = defaultdict(list), set()
+    for path, below, names in os.walk(root, followlinks=True):
+        real = Path(path).resolve()
+        if real in visited:  # a link may lead in circles
+            below.clear()
+            continue
+        visited.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in names:
+            if not name.startswith("."):
+                found[name].append(Path(path).relative_to(root).parts)
+    return found
+
+
+def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]] | None:
+    """The images, annotations and categories of a COCO annotation file; None for JSON of another kind.
+
+    Raises:
+        InputError: if it is no JSON, or an entry lacks what all checks need.
+
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}; mend it or move it out of the set") from error
+    if not isinstance(content, dict) or not FIELDS.keys() <= content.keys():
+        return None
+    for part, fields in FIELDS.items():
+        if not isinstance(content[part], list):
+            raise InputError(f"{path}: {part} is no list; mend the file")
+        for number, entry in enumerate(content[part]):
+            for name, kinds in fields.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(name), kinds):
+                    raise InputError(f"{path}: {part}[{number}] has no {name} that can be used; mend the file")
+    return {part: content[part] for part in FIELDS}
+
+
+def image_folder(file_names: Iterable[str], stem: str, folders: dict[str, list[Folder]]) -> Folder | None:
+    """The folder that has the most of some files, whose names may begin with subfolders; None if none has any.
+
+    Of several, one with a word of the annotation file's stem in its path is taken: images/train for instances_train;
+    of these the highest, and then the first.
+    """
+    votes = Counter()
+    for file_name in file_names:
+        *subfolders, name = PurePosixPath(file_name).parts or ("",)
+        for folder in folders.get(name, ()):
+            above = len(folder) - len(subfolders)
+            if list(folder[above:]) == subfolders:
+                votes[folder[:above]] += 1
+    words = {stem.lower(), *re.split(r"[\W_]+", stem.lower())}
+
+    def merit(folder: Folder) -> tuple[int, bool, int]:
+        return votes[folder], not words.isdisjoint(part.lower() for part in folder), -len(folder)
+
+    return max(sorted(votes), key=merit, default=None)
+
+
+def check(files: list[AnnotationFile], config_classes: set[str] | None = None) -> None:
+    """Look for every kind of problem, and note what is found in the files' `findings`.
+
+    Args:
+        files: of one set.
+        config_classes: names that a config has for the categories; None: there is no config.
+
+    """
+    kinds = [kind for kind in (*INFORMATION, *PROBLEMS) if kind != CONFIG or config_classes is not None]
+    for file in files:
+        file.findings = {kind: [] for kind in kinds}
+    pictures = look_at_all({file.path(image) for file in files for image in file.images})
+    for file in files:
+        check_repetitions(file)
+        check_images(file, pictures)
+        check_boxes(file, pictures)
+    check_shared_images(files, pictures)
+    every_class = set().union(*(file.classes() for file in files))
+    for file in files:
+        file.findings[CLASSES] += [f"{name!r} is missing" for name in sorted(every_class - file.classes())]
+        if config_classes is not None:
+            file.findings[CONFIG] += [f"{name!r} is missing" for name in sorted(config_classes - file.classes())]
+            unknown = sorted(file.classes() - config_classes)
+            file.findings[CONFIG] += [f"{name!r} is not in the config" for name in unknown]
+
+
+def look_at_all(paths: set[Path]) -> dict[Path, Picture]:
+    """Read images, several at a time."""
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        seen = tqdm(pool.map(look_at, ordered), total=len(ordered), desc="images", unit="", leave=False)
+        return dict(zip(ordered, seen, strict=True))
+
+
+def look_at(path: Path) -> Picture:
+    """Read one image."""
+    try:
+        if not path.is_file():
+            return Picture(MISSING)
+        pixels = sar_image.read(path)
+    except (sar_image.ImageError, OSError) as error:
+        return Picture(UNREADABLE, str(error))
+    height, width = pixels.shape
+    if pixels.min() == pixels.max():  # black tiles at the border of scenes are alike, and nothing leaks by them
+        return Picture(size=(width, height))
+    digest = hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).digest()
+    return Picture(size=(width, height), digest=digest)
+
+
+def check_repetitions(file: AnnotationFile) -> None:
+    """Look for what should be unique."""
+    for kind, entries, name in (
+        (IMAGE_IDS, file.images, "id"),
+        (FILE_NAMES, file.images, "file_name"),
+        (ANNOTATION_IDS, file.annotations, "id"),
+        (CATEGORIES, file.categories, "id"),
+        (CATEGORIES, file.categories, "name"),
+    ):
+        counts = Counter(entry[name] for entry in entries)
+        file.findings[kind] += [f"{name} {value!r} stands {n} times" for value, n in counts.items() if n > 1]
+
+
+def check_images(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
+    """Compare what a file says of its images with what they are."""
+    with_boxes = {annotation["image_id"] for annotation in file.annotations}
+    for image in file.images:
+        picture, where = pictures[file.path(image)], f"image {image['id']}, {image['file_name']}"
+        stated = image.get("width"), image.get("height")
+        if image["id"] not in with_boxes:
+            file.findings[WITHOUT_BOXES].append(where)
+        if picture.wrong:
+            file.findings[picture.wrong].append(f"{where}: {picture.reason}" if picture.reason else where)
+        elif stated != picture.size:
+            said = " x ".join(map(reprlib.repr, stated))
+            file.findings[OTHER_SIZE].append(f"{where}: stated {said}, it has {picture.size[0]} x {picture.size[1]}")
+
+
+def check_boxes(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
+    """Check boxes against the size of their image (as stated, if it cannot be read) and the ids that there are."""
+    images = {image["id"]: image for image in file.images}
+    categories = {category["id"] for category in file.categories}
+    for annotation in file.annotations:
+        image, where = images.get(annotation["image_id"]), f"annotation {annotation['id']}"
+        if image is None:
+            file.findings[NO_IMAGE].append(f"{where}: there is no image {annotation['image_id']!r}")
+        else:
+            where += f" of image {image['id']}, {image['file_name']}"
+        if annotation["id"] == 0:
+            file.findings[ID_ZERO].append(f"{where}: what finds it counts as a false alarm; number boxes from 1")
+        if annotation["category_id"] not in categories:
+            file.findings[NO_CATEGORY].append(f"{where}: there is no category {annotation['category_id']!r}")
+        if not has_area(annotation):
+            box, area = reprlib.repr(annotation.get("bbox")), reprlib.repr(annotation.get("area"))
+            file.findings[NO_AREA].append(f"{where}: bbox {box}, area {area}")
+        elif image is not None:
+            size = pictures[file.path(image)].size or (image.get("width"), image.get("height"))
+            x, y, width, height = map(float, annotation["bbox"])
+            if all(map(is_finite, size)):
+                beyond = max(-x, -y, x + width - size[0], y + height - size[1])
+                if beyond > TOLERANCE:
+                    line = f"{where}: bbox {annotation['bbox']} reaches {beyond:g} px out of {size[0]} x {size[1]}"
+                    file.findings[OUTSIDE].append(line)
+
+
+def has_area(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation has a box of at least 1 x 1 px and an area above 0: MMDetection takes no other to train."""
+    box, area = annotation.get("bbox"), annotation.get("area")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, [*box, area])):
+        return False
+    return box[2] >= 1 and box[3] >= 1 and area > 0
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def check_shared_images(files: list[AnnotationFile], pictures: dict[Path, Picture]) -> None:
+    """Look for images with the same pixels: in two files, as in a training and a test set, or twice in one."""
+    alike: dict[bytes, list[tuple[AnnotationFile, str]]] = defaultdict(list)
+    for file in files:
+        for path, name in {file.path(image): image["file_name"] for image in file.images}.items():
+            digest = pictures[path].digest
+            if digest is not None:
+                alike[digest].append((file, name))
+    for group in alike.values():
+        first = {}  # of each file
+        for file, name in group:
+            if file.name in first:
+                file.findings[TWICE].append(f"{name} is {first[file.name]}")
+            first.setdefault(file.name, name)
+        for file, name in group:
+            others = [f"{other} of {other_file}" for other_file, other in first.items() if other_file != file.name]
+            if others:
+                file.findings[SHARED].append(f"{name} is {others[0]}")
+
+
+def table(files: list[AnnotationFile]) -> str:
+    """A row for each number and each kind of finding, a column for each annotation file."""
+    kinds = files[0].findings
+    rows = [
+        ["", *(file.name for file in files)],
+        ["folder of the images", *("none found" if file.folder is None else file.folder.as_posix() for file in files)],
+        ["images", *(str(len(file.images)) for file in files)],
+        ["boxes", *(str(len(file.annotations)) for file in files)],
+        ["classes", *(str(len(file.classes())) for file in files)],
+        *([kind, *(str(len(file.findings[kind])) for file in files)] for kind in kinds if kind in INFORMATION),
+        *([kind, *(str(len(file.findings[kind]) or "ok") for file in files)] for kind in kinds if kind in PROBLEMS),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for title, *cells in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([title.ljust(widths[0]), *aligned]))
+    return "\n".join(lines)
+
+
+def examples(files: list[AnnotationFile]) -> str:
+    """What goes below the table: the first findings of each kind in each annotation file; empty if there are none."""
+    lines = []
+    for kind in files[0].findings:
+        for file in files:
+            found = file.findings[kind]
+            if found:
+                lines += ["", f"{kind}, {file.name}" + (" (for information)" if kind in INFORMATION else "")]
+                lines += [f"  {line}" for line in found[:EXAMPLES]]
+                lines += [f"  and {len(found) - EXAMPLES} more"] * (len(found) > EXAMPLES)
+    return "".join(f"\n{line}" for line in lines)
