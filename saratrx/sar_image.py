@@ -66,19 +66,34 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
         ValueError: if no value is finite.
 
     """
+    return to_grey(values, *grey_limits(values))
+
+
+def grey_limits(values: np.ndarray) -> tuple[float, float]:
+    """The amplitudes that `to_uint8` makes black and white; equal if all values are alike.
+
+    Raises:
+        ValueError: if no value is finite.
+
+    """
     amplitude = np.abs(values) if values.dtype.kind == "c" else values
-    amplitude = amplitude.astype(np.float64)
-    finite = np.isfinite(amplitude)
-    if not finite.any():
+    amplitude = amplitude[np.isfinite(amplitude)].astype(np.float64)
+    if not amplitude.size:
         raise ValueError("has no finite value")
-    black, white = np.percentile(amplitude[finite], (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT))
-    if amplitude[finite].min() >= 0:
+    black, white = np.percentile(amplitude, (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT))
+    if amplitude.min() >= 0:
         black = 0.0
     if white <= black:  # nearly all pixels are alike: what stands out must stay visible
-        white = amplitude[finite].max()
+        white = amplitude.max()
+    return float(black), float(white)
+
+
+def to_grey(values: np.ndarray, black: float, white: float) -> np.ndarray:
+    """Amplitudes between `black` and `white` to uint8, linearly; what is not finite becomes black."""
+    amplitude = np.abs(values) if values.dtype.kind == "c" else values
     if white <= black:
         return np.zeros(amplitude.shape, np.uint8)
-    scaled = (np.where(finite, amplitude, black) - black) / (white - black)
+    scaled = (np.where(np.isfinite(amplitude), amplitude, black).astype(np.float64) - black) / (white - black)
     return np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
 
 

@@ -1,0 +1,151 @@
+"""How long does a large scene take, against the published way, and how do time and memory grow with the scene?
+
+    python benchmarks/large_scene.py CONFIG CHECKPOINT IMAGES        # 2,048 to 8,192 px: half an hour on two CPU cores
+    python benchmarks/large_scene.py CONFIG CHECKPOINT IMAGES --sizes 16384 --forms "ours" "ours, --amp"
+
+IMAGES is a folder of images like those of the training set; scenes are tiled from them. The published way is written
+out plainly here: the whole scene in memory, windows of 1,024 px every 512 px, one at a time, edge windows
+narrower than a quarter left out, boxes in Python lists, and non-maximum suppression in Python over all of them,
+whatever their class. Its detector is ours, in float32. Ours is timed with its defaults, with the published overlap, and
+with --amp. Every run is a process of its own, reading included, starting up not. Prints seconds, ratio to the first
+form, peak memory of the process, and the number of boxes.
+"""
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "detection"))
+
+import cv2
+import numpy as np
+import rasterio
+import torch
+from mmengine.config import Config
+from rasterio.windows import Window
+
+import hivit_det  # noqa: F401 -- first: it prepares MMDetection
+from hivit_det.large_scene import SceneDetector
+from hivit_det.scene import open_scene
+from saratrx import sar_image
+
+SCORE, NMS = 0.3, 0.5
+FORMS = {  # options of SceneDetector.detect
+    "published": {},
+    "ours, published overlap": {"overlap": 512},
+    "ours": {},
+    "ours, --amp": {"amp": True},
+}
+
+
+def write_scene(path: Path, images: list[Path], side: int) -> None:
+    """Tile a square scene of `side` pixels from images, row by row."""
+    rng = np.random.default_rng(0)
+    tiles = [sar_image.read(image) for image in images]
+    height, width = np.min([tile.shape for tile in tiles], axis=0)
+    profile = {"driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", tiled=True, blockxsize=512, blockysize=512, compress="deflate", **profile) as file:
+        for top in range(0, side, height):
+            chosen = [tiles[i][:height, :width] for i in rng.integers(len(tiles), size=-(-side // width))]
+            row = np.concatenate([np.flip(tile, np.flatnonzero(rng.random(2) < 0.5)) for tile in chosen], axis=1)
+            row = row[: side - top, :side]
+            file.write(row, 1, window=Window(0, top, side, len(row)))
+
+
+def published_way(detector: SceneDetector, path: Path, window: int = 1024, stride: int = 512) -> int:
+    """The number of boxes that the published way finds."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    scene, boxes = open_scene(path), []
+    for top in range(0, len(image), stride):
+        for left in range(0, len(image), stride):
+            part = image[top : top + window, left : left + window]
+            if min(part.shape) >= window / 4:
+                [(found, scores, _, _)] = detector.detect_in_windows(scene, [((left, top), part)], SCORE)
+                boxes += [(score, *box) for box, score in zip(found.tolist(), scores.tolist(), strict=True)]
+    kept = []
+    for box in sorted(boxes, reverse=True):
+        if all(intersection_over_union(box[1:], other[1:]) <= NMS for other in kept):
+            kept.append(box)
+    return len(kept)
+
+
+def intersection_over_union(a: list[float], b: list[float]) -> float:
+    """Of two boxes."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height / (areas - width * height)
+
+
+def print_figures(args: argparse.Namespace) -> None:
+    """Run one form on one scene; the other side of `measured`."""
+    detector = SceneDetector(Config.fromfile(args.config), args.checkpoint, args.device)
+    detector.detect_in_windows(open_scene(args.scene), [((0, 0), np.zeros((1024, 1024), np.uint8))], SCORE)  # warm-up
+    begun = time.perf_counter()
+    if args.form == "published":
+        boxes = published_way(detector, args.scene)
+    else:
+        boxes = len(detector.detect(open_scene(args.scene), score=SCORE, nms=NMS, **FORMS[args.form]))
+    seconds = time.perf_counter() - begun
+    # not getrusage, which a process inherits from the one that started it
+    memory = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) * 1024 / 1e9
+    print(json.dumps({"seconds": seconds, "peak_gb": memory, "boxes": boxes}))
+
+
+def measured(args: argparse.Namespace, scene: Path, form: str) -> dict[str, float]:
+    """Figures of one form on one scene."""
+    command = [sys.executable, __file__, args.config, args.checkpoint, args.images, "--device", args.device]
+    command += ["--scene", scene, "--form", form]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Time a detector on large scenes against the published way.")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096, 8192])
+    parser.add_argument("--forms", nargs="+", choices=tuple(FORMS), default=list(FORMS))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--scene", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--form", choices=tuple(FORMS), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.form:
+        print_figures(args)
+        return
+
+    results = {"cpu": platform.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__, "sizes": {}}
+    images = sorted(path for path in args.images.iterdir() if path.suffix.lower() in sar_image.EXTENSIONS)
+    for side in args.sizes:
+        print(f"{side} x {side} px", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            scene = Path(folder) / "scene.tif"
+            write_scene(scene, images, side)
+            figures = {}
+            for form in args.forms:
+                figures[form] = measured(args, scene, form)
+                ratio = figures[args.forms[0]]["seconds"] / figures[form]["seconds"]
+                print(
+                    f"  {form:24} {figures[form]['seconds']:8.1f} s   ratio {ratio:5.2f}   "
+                    f"peak memory {figures[form]['peak_gb']:5.2f} GB   {figures[form]['boxes']} boxes",
+                    flush=True,
+                )
+        results["sizes"][side] = figures
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Scenes are read in windows as the whole image would be."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.transform import Affine, rowcol
+
+from hivit_det import detection_files
+from hivit_det.large_scene import Detections
+from hivit_det.scene import open_scene
+from saratrx import sar_image
+from saratrx.sar_image import ImageError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(1, 255, (70, 90), dtype=np.uint8)
+AMPLITUDE = RNG.gamma(2.0, 300.0, (70, 90)).astype(np.float32) + 1
+UTM = {"crs": "EPSG:32650", "transform": Affine(10, 0, 500000, 0, -10, 4000000)}
+
+
+def write_tiff(path, values, **profile):
+    bands = values if values.ndim == 3 else values[None]
+    count, height, width = bands.shape
+    size = {"height": height, "width": width, "count": count, "dtype": bands.dtype}
+    with rasterio.open(path, "w", driver="GTiff", **size, **profile) as file:
+        file.write(bands)
+    return path
+
+
+KINDS = {
+    ".tif": ["uint8", "uint16", "float32", "complex64"],
+    ".png": ["uint8", "uint16"],
+    ".npy": ["uint8", "complex64"],
+}
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(suffix, kind) for suffix, kinds in KINDS.items() for kind in kinds])
+def test_windows_are_parts_of_the_whole_image(tmp_path, suffix, kind):
+    values = GREY if kind == "uint8" else AMPLITUDE.astype(kind)
+    path = tmp_path / f"scene{suffix}"
+    if suffix == ".tif":
+        write_tiff(path, values)
+    elif suffix == ".npy":
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    whole = values if kind == "uint8" else sar_image.to_uint8(values)
+    scene = open_scene(path)
+    assert (scene.height, scene.width, scene.crs) == (70, 90, None)
+    assert np.array_equal(scene.read(13, 7, 40, 50), whole[7:57, 13:53])
+    assert np.array_equal(scene.overview(2000), whole)
+    small = scene.overview(45)
+    assert small.shape == (35, 45)
+    if kind != "complex64":
+        assert abs(small.mean() - whole.mean()) < 6
+
+
+def test_no_data_is_black_and_does_not_count(tmp_path):
+    values = AMPLITUDE.copy()
+    values[:, :60] = 0  # without being declared, as in Sentinel-1 products
+    scene = open_scene(write_tiff(tmp_path / "a.tif", values))
+    assert np.array_equal(scene.read(60, 0, 30, 70), sar_image.to_uint8(AMPLITUDE[:, 60:]))
+    decibels = 20 * np.log10(AMPLITUDE) - 80
+    assert decibels.max() < 0
+    decibels[:, :60] = -9999
+    scene = open_scene(write_tiff(tmp_path / "b.tif", decibels, nodata=-9999))
+    grey = scene.read(0, 0, 90, 70)
+    assert not grey[:, :60].any()
+    assert np.array_equal(grey[:, 60:], sar_image.to_uint8(decibels[:, 60:]))
+    whole_numbers = np.rint(decibels * 100).astype(np.int16)
+    whole_numbers[:, :60] = -32768
+    scene = open_scene(write_tiff(tmp_path / "c.tif", whole_numbers, nodata=-32768))
+    assert not scene.read(0, 0, 60, 70).any()
+    nothing = open_scene(write_tiff(tmp_path / "d.tif", np.zeros((70, 90), np.float32)))
+    assert not nothing.read(0, 0, 90, 70).any()
+
+
+def test_colours_become_luma(tmp_path):
+    colours = np.stack([GREY, GREY[::-1], GREY[:, ::-1]])
+    scene = open_scene(write_tiff(tmp_path / "a.tif", colours, photometric="RGB"))
+    expected = 0.299 * colours[0] + 0.587 * colours[1] + 0.114 * colours[2]
+    assert np.abs(scene.read(0, 0, 90, 70) - expected).max() < 1
+
+
+def test_what_is_no_scene_is_refused(tmp_path):
+    torn = write_tiff(tmp_path / "torn.tif", AMPLITUDE)
+    content = torn.read_bytes()
+    torn.write_bytes(content[: len(content) // 2])
+    (tmp_path / "no.tif").write_bytes(b"no image")
+    (tmp_path / "no.npy").write_bytes(b"no array")
+    np.save(tmp_path / "three.npy", np.zeros((4, 5, 6), np.float32))
+    cases = {
+        "absent.tif": "no such file",
+        "no.tif": "cannot be read as an image",
+        "no.npy": "cannot be read as an array",
+        "three.npy": r"not one channel \[H, W\]",
+        "torn.tif": "is torn or damaged",
+        write_tiff(tmp_path / "dual.tif", np.stack([AMPLITUDE] * 2)).name: "2 bands of float32 .*gdal_translate -b 1",
+        write_tiff(tmp_path / "two.tif", np.stack([GREY] * 2)).name: "2 bands of uint8",
+        write_tiff(tmp_path / "blank.tif", np.full((9, 9), np.nan, np.float32)).name: "has no finite value",
+    }
+    for name, sentence in cases.items():
+        with pytest.raises(ImageError, match=f"{name}.*{sentence}"):
+            open_scene(tmp_path / name).read(0, 0, 9, 9)
+
+
+def detections(*boxes):
+    count = len(boxes)
+    return Detections(
+        torch.tensor(boxes, dtype=torch.float32), torch.linspace(0.9, 0.5, count), torch.arange(count) % 2, ("a", "b")
+    )
+
+
+def test_geojson_maps_back_onto_the_pixels(tmp_path):
+    turned = UTM["transform"] @ Affine.rotation(30)
+    boxes = [(3.0, 5.0, 20.0, 11.0), (40.5, 30.25, 60.0, 69.0)]
+    for name, transform in (("north", UTM["transform"]), ("turned", turned)):
+        path = write_tiff(tmp_path / f"{name}.tif", GREY, crs="EPSG:32650", transform=transform)
+        written = detection_files.write_all(tmp_path / "out", open_scene(path), detections(*boxes))
+        content = json.loads(next(file for file in written if file.suffix == ".geojson").read_text())
+        assert content["crs"]["properties"]["name"] == "EPSG:32650"
+        for feature, (x1, y1, x2, y2) in zip(content["features"], boxes, strict=True):
+            ring = feature["geometry"]["coordinates"][0]
+            assert ring[0] == ring[-1]
+            with rasterio.open(path) as file:
+                row, column = rowcol(file.transform, *zip(*ring[:4], strict=True), op=lambda value: value)
+            assert np.allclose(column, [x1, x1, x2, x2], atol=1e-6)
+            assert np.allclose(row, [y1, y2, y2, y1], atol=1e-6)
+        assert [feature["properties"]["class"] for feature in content["features"]] == ["a", "b"]
+
+
+def test_control_points_are_map_coordinates_too(tmp_path):
+    points = [
+        GroundControlPoint(row=row, col=column, x=10 + column * 0.01 + row * 0.001, y=50 - row * 0.02)
+        for row in (0, 35, 70)
+        for column in (0, 45, 90)
+    ]
+    path = tmp_path / "gcp.tif"
+    write_tiff(path, GREY)
+    with rasterio.open(path, "r+") as file:
+        file.gcps = (points, "EPSG:4326")
+    scene = open_scene(path)
+    assert scene.crs == "EPSG:4326"
+    [(x, y)] = scene.map_coordinates([(20.0, 30.0)])
+    assert np.allclose((x, y), (10.23, 49.4), atol=1e-4)
+
+
+def test_files_hold_what_was_found(tmp_path):
+    path = write_tiff(tmp_path / "scene.tif", GREY)
+    found = detections((3.0, 5.0, 20.0, 11.0), (40.5, 30.25, 60.0, 69.0))
+    written = detection_files.write_all(tmp_path, open_scene(path), found)
+    assert [file.name for file in written] == [f"scene_targets.{suffix}" for suffix in ("json", "csv", "jpg")]
+    content = json.loads(written[0].read_text())
+    assert [box["bbox"] for box in content["annotations"]] == [[3, 5, 17, 6], [40.5, 30.25, 19.5, 38.75]]
+    assert [box["category_id"] for box in content["annotations"]] == [1, 2]
+    assert content["annotations"][0]["score"] == 0.9
+    assert written[1].read_text().splitlines() == [
+        "class,score,x1,y1,x2,y2",
+        "a,0.9000,3.00,5.00,20.00,11.00",
+        "b,0.5000,40.50,30.25,60.00,69.00",
+    ]
+    picture = np.asarray(Image.open(written[2]).convert("RGB")).astype(int)
+    assert picture.shape == (70, 90, 3)
+    coloured = np.ptp(picture, axis=2) > 60
+    assert coloured[30:69, 40].mean() > 0.8  # the left side of the second box
+    assert not coloured[35:66, 66:].any()
+    nothing = Detections(torch.empty(0, 4), torch.empty(0), torch.empty(0, dtype=torch.int64), ("a",))
+    assert (
+        json.loads(detection_files.write_all(tmp_path, open_scene(path), nothing)[0].read_text())["annotations"] == []
+    )
