@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # hivit_det, from any folder
 
-from saratrx.errors import InputError, exit_on_input_error
-
-with exit_on_input_error():  # of an installation that does not fit
+try:
     import hivit_det  # noqa: F401
+except ImportError as error:  # its text says what does not fit
+    sys.exit(f"error: {error}")
 
 import torch
 
@@ -24,6 +24,7 @@ from hivit_det.detection_files import write_all
 from hivit_det.large_scene import SceneDetector
 from hivit_det.running import open_config
 from hivit_det.scene import open_scene
+from saratrx.errors import InputError, exit_on_input_error
 
 
 def main() -> None:

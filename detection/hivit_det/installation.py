@@ -1,48 +1,51 @@
-"""What is wrong with an installation, in one sentence."""
+"""What is wrong with an installation, in one sentence. Imports nothing that may be missing."""
 
 import importlib
 from importlib.metadata import packages_distributions, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
-from saratrx.errors import InputError
-
 INSTALL = f"pip install -r {Path(__file__).resolve().parents[2] / 'requirements_detection.txt'}"
-NEEDED = ("torch", "torchvision", "cv2", "mmengine", "mmcv", "mmdet")
+HEADLESS = "pip install --force-reinstall --no-deps opencv-python-headless==4.12.0.88"
+NEEDED = ("torch", "torchvision", "timm", "cv2", "mmengine", "mmcv", "mmdet", "rasterio", "saratrx")
+
+
+class InstallationError(ImportError):
+    """Packages that are missing or do not fit together; the text says what to do."""
 
 
 def check_packages() -> None:
     """Look at the installed packages without importing them.
 
     Raises:
-        InputError: if one is missing, two have overwritten each other, or torchvision is not made for this torch.
+        InstallationError: if one is missing, two have overwritten each other, or torchvision is for another torch.
 
     """
-    installed = packages_distributions()
-    missing = [name for name in NEEDED if name not in installed]
+    missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise InputError(f"{', '.join(missing)} not installed: {INSTALL}")
+        raise InstallationError(f"{', '.join(missing)} not installed: {INSTALL}")
+    installed = packages_distributions()
     for name in ("mmengine", "mmcv", "mmdet"):
-        rivals = sorted(set(installed[name]))
+        rivals = sorted(set(installed.get(name, ())))
         if len(rivals) > 1:
-            raise InputError(
+            raise InstallationError(
                 f"{' and '.join(rivals)} are both installed, and one has overwritten the other's files: "
                 f"pip uninstall -y {' '.join(rivals)}, then {INSTALL}"
             )
-    for requirement in map(Requirement, requires("torchvision") or []):
-        if requirement.name == "torch" and not requirement.specifier.contains(version("torch"), prereleases=True):
-            raise InputError(
-                f"torchvision {version('torchvision')} needs torch{requirement.specifier}, and torch "
-                f"{version('torch')} is installed: {INSTALL}"
-            )
+    wanted = [line.partition(";")[0].replace("(", "").replace(")", "") for line in requires("torchvision") or ()]
+    exact = [line.partition("==")[2].strip() for line in wanted if line.replace(" ", "").startswith("torch==")]
+    if exact and version("torch").partition("+")[0] != exact[0]:
+        raise InstallationError(
+            f"torchvision {version('torchvision')} needs torch {exact[0]}, and torch {version('torch')} is installed: "
+            f"{INSTALL}"
+        )
 
 
 def check_imports(*modules: str) -> None:
     """Import what others made.
 
     Raises:
-        InputError: with the reason if one of them fails, however it does.
+        InstallationError: with the reason if one of them fails, however it does.
 
     """
     for module in modules:
@@ -50,8 +53,7 @@ def check_imports(*modules: str) -> None:
             importlib.import_module(module)
         except Exception as error:  # packages that do not fit together fail in any way
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            headless = "pip install --force-reinstall --no-deps opencv-python-headless==4.12.0.88"
-            mend = headless if "libGL" in reason else INSTALL
-            raise InputError(
+            mend = HEADLESS if "libGL" in reason else INSTALL
+            raise InstallationError(
                 f"{module} cannot be imported ({reason}); its packages do not fit together: {mend}"
             ) from error

@@ -10,16 +10,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # hivit_det, from any folder
 
-from saratrx.errors import exit_on_input_error
-
-with exit_on_input_error():  # of an installation that does not fit
+try:
     import hivit_det  # noqa: F401
+except ImportError as error:  # its text says what does not fit
+    sys.exit(f"error: {error}")
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from hivit_det.running import add_options, check_data, processes, read_config
 from hivit_det.weights import load_detector
+from saratrx.errors import exit_on_input_error
 
 
 def main() -> None:
