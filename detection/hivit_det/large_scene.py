@@ -205,16 +205,20 @@ def merge(
 
     """
     is_cut = cut_by_window(boxes, frames, size)
+
+    def same_target(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        overlaps = overlap_where_both_see(boxes[first], frames[first], boxes[second], frames[second]) > nms
+        neighbours = (frames[first, None] != frames[None, second]).any(dim=2)
+        return overlaps & (neighbours | (labels[first, None] == labels[None, second]))  # one window has decided itself
+
     whole, cut = (~is_cut).nonzero()[:, 0], is_cut.nonzero()[:, 0]
     kept = whole[batched_nms(boxes[whole], scores[whole], labels[whole], nms)]
-    for part in cut.split(max(1, PAIRS_AT_ONCE // max(1, len(kept)))):
-        same = overlap_where_both_see(boxes[part], frames[part], boxes[kept], frames[kept]) > nms
-        cut = cut[~torch.isin(cut, part[same.any(dim=1)])]
-    sides = boxes[cut, 2:] - boxes[cut, :2]
-    for i in cut[sides.prod(dim=1).argsort(descending=True, stable=True)].split(1):
-        others = kept[is_cut[kept]]
-        if not (overlap_where_both_see(boxes[i], frames[i], boxes[others], frames[others]) > nms).any():
-            kept = torch.cat([kept, i])
+    parts = cut.split(max(1, PAIRS_AT_ONCE // max(1, len(kept))))
+    cut = torch.cat([part[~same_target(part, kept).any(dim=1)] for part in parts])
+    areas = (boxes[cut, 2:] - boxes[cut, :2]).prod(dim=1)
+    for part in cut[areas.argsort(descending=True, stable=True)].split(1):
+        if not same_target(part, kept[is_cut[kept]]).any():
+            kept = torch.cat([kept, part])
     return kept[scores[kept].argsort(descending=True, stable=True)]
 
 

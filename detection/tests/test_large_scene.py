@@ -110,6 +110,8 @@ def test_a_target_seen_whole_in_the_neighbour_wins():
     mistaken = ((79, 41, 99.5, 60), 0.95, 1, LEFT)  # a part of a target looks like another class
     assert merged(cut, whole, mistaken) == [1]
     assert merged(cut) == [0]  # nobody else has seen it
+    unsure = ((78, 40, 98, 60), 0.3, 1, LEFT)  # of the same window, and not cut: the detector itself has left both
+    assert merged(cut, unsure) == [0, 1]
     elsewhere = ((80, 10, 120, 30), 0.4, 0, RIGHT)
     assert merged(cut, elsewhere) == [0, 1]
 

@@ -30,7 +30,7 @@ def main() -> None:
     """Run training as the options say."""
     parser = argparse.ArgumentParser(description="Train a detector.")
     parser.add_argument("config", type=Path)
-    parser.add_argument("--resume", nargs="?", const="auto", help="checkpoint to continue; alone: the newest")
+    parser.add_argument("--resume", nargs="?", const="auto", help="checkpoint to continue; alone: the newest, if any")
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init-weights", help="checkpoint of the pre-trained encoder, or none (default: the config's)")
@@ -42,13 +42,16 @@ def main() -> None:
 
     cfg = read_config(args)
     cfg.randomness = {"seed": args.seed}
-    start_weights(cfg, args.init_weights)
     if args.amp:
         cfg.optim_wrapper.type = "AmpOptimWrapper" if torch.cuda.is_available() else "CpuAmpOptimWrapper"
     if args.val_from_train:
         hold_out(cfg, args.val_from_train)
-    if args.resume:
-        resume(cfg, args.resume)
+    checkpoint = find_latest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+    if checkpoint:
+        read_detector(checkpoint)  # refuses a file that could run code
+        cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, checkpoint, None
+    else:
+        start_weights(cfg, args.init_weights)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         check_data(loader.dataset)
     held_out = "part of the training set" if args.val_from_train else "the config's test set, as published"
@@ -76,15 +79,6 @@ def start_weights(cfg: Config, path: str | None) -> None:
         raise InputError(
             f"{cfg.filename} names no pre-trained weights: give --init-weights FILE, or none for random ones"
         )
-
-
-def resume(cfg: Config, path: str) -> None:
-    """Go on from a checkpoint, or for "auto" from the newest in work_dir; from the start if there is none yet."""
-    path = find_latest_checkpoint(cfg.work_dir) if path == "auto" else path
-    if path:
-        read_detector(path)  # refuses a file that could run code
-        cfg.resume, cfg.load_from = True, path
-        cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
 
 
 if __name__ == "__main__":
