@@ -28,6 +28,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + test["ann_file"])
 test_evaluator = val_evaluator
 
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 train_cfg = dict(max_epochs=12, val_interval=4)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=20),
