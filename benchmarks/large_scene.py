@@ -126,7 +126,12 @@ def main() -> None:
         print_figures(args)
         return
 
-    results = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__, "sizes": {}}
+    results = {
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "sizes": {},
+    }
     images = sorted(path for path in args.images.iterdir() if path.suffix.lower() in sar_image.EXTENSIONS)
     for side in args.sizes:
         print(f"{side} x {side} px", flush=True)
