@@ -49,6 +49,10 @@ def main() -> None:
     stems = Counter(path.stem for path in args.scenes)
     if max(stems.values()) > 1:
         raise InputError(f"{max(stems, key=stems.get)}: several scenes have this name; give each an --output_dir")
+    try:
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # now, rather than after hours
+        raise InputError(f"--output_dir {args.output_dir} cannot be made: {error.strerror}") from error
     cfg = open_config(args.config)
     device = choose_device(args.device)
     detector = SceneDetector(cfg, args.checkpoint, device)

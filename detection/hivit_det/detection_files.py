@@ -56,7 +56,7 @@ def write_csv(path: Path, scene: Scene, found: Detections) -> None:
 
 
 def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
-    """Polygons in the scene's own map coordinates, which the member `crs` names, as GDAL and QGIS read it."""
+    """Polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008)."""
     features = []
     for name, score, (x1, y1, x2, y2) in rows(found):
         ring = scene.map_coordinates([(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)])

@@ -245,6 +245,7 @@ def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_p
         "--overlap 96: must be": [*start, "--window", 96, "--overlap", 96],
         "--classes tank: the config has vehicle, ship": [*start, "--classes", "tank"],
         "--device cuda:99: ": [*start, "--device", "cuda:99"],
+        f"--output_dir {tmp_path / 'scene.png'} cannot be made: ": [*start, "--output_dir", tmp_path / "scene.png"],
         "scene: several scenes have this name": [*start, tmp_path / "scene.tif"],
         "absent.tif: no such file": [*start[:2], "absent.tif"],
         "absent.pth: no such file": [start[0], "absent.pth", start[2]],
@@ -252,6 +253,7 @@ def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_p
     }
     for sentence, arguments in cases.items():
         monkeypatch.setattr(sys, "argv", ["huge_image_infer.py", *map(str, arguments)])
+        monkeypatch.chdir(tmp_path)
         with pytest.raises(InputError) as raised:
             huge_image_infer.main()
         assert str(raised.value).startswith(sentence)
