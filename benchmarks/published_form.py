@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.models_hivit_mae import HiViTMaskedAutoencoder
-from saratrx.hivit import Attention
+from saratrx.hivit import Attention, PatchMerge
 
 
 class SoftmaxAttention(Attention):
@@ -25,6 +25,14 @@ class SoftmaxAttention(Attention):
             weights = weights + bias
         x = weights.softmax(dim=-1) @ qkv[2]
         return self.proj(x.transpose(1, 2).reshape(batch, length, width))
+
+
+class SlicedMerge(PatchMerge):
+    """A merge of tokens whose cells stand in rows and columns: [B, N, s, s, C] -> [B, N, s/2, s/2, 2C]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        corners = [x[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(corners, dim=-1)))
 
 
 class DenseGradientFeature(nn.Module):
@@ -59,6 +67,8 @@ class PublishedForm(HiViTMaskedAutoencoder):
         for module in self.modules():
             if isinstance(module, Attention):
                 module.__class__ = SoftmaxAttention
+            elif isinstance(module, PatchMerge):
+                module.__class__ = SlicedMerge
 
     def forward_encoder(self, images: torch.Tensor, kept_ids: torch.Tensor) -> torch.Tensor:
         (rows, columns), (batch, kept) = self.grid, kept_ids.shape

@@ -20,6 +20,7 @@ from torch import nn
 from saratrx.position import Grid, relative_position_index, resize_bias_table, resize_position_embedding
 
 INNER = 4  # a patch enters as a 4x4 inner grid of cells; each merge halves it: 4, 2, 1
+CELLS = INNER * INNER
 LAYER_NORM_EPS = 1e-6
 
 SIZES = {  # the sizes of the published experiments
@@ -36,7 +37,12 @@ def layer_norm(width: int) -> nn.LayerNorm:
 
 
 class PatchEmbed(nn.Module):
-    """Image to patches to tokens. `proj` is shaped as a convolution, but its stride is its kernel: a linear layer."""
+    """Image to patches to tokens. `proj` is shaped as a convolution, but its stride is its kernel: a linear layer.
+
+    The 16 cells of a patch are kept in merge order: the four that the first merge joins are neighbours, and so are the
+    four that the second joins, so that a merge copies nothing. Among four, (row, column) go (0, 0), (1, 0), (0, 1),
+    (1, 1), as published weights expect.
+    """
 
     def __init__(self, patch_size: int, in_chans: int, width: int) -> None:
         super().__init__()
@@ -45,20 +51,21 @@ class PatchEmbed(nn.Module):
         self.norm = layer_norm(width)
 
     def split(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [B, C, H, W] -> pixels of each cell [B, N, 4, 4, C * cell * cell], patches in row-major order."""
+        """Images [B, C, H, W] -> pixels of each cell [B, N, 16, C * cell * cell], patches in row-major order."""
         batch, channels, height, width = images.shape
         patch = INNER * self.cell
         rows, columns = height // patch, width // patch
-        cells = images.reshape(batch, channels, rows, INNER, self.cell, columns, INNER, self.cell)
-        cells = cells.permute(0, 2, 5, 3, 6, 1, 4, 7)  # B, rows, columns, inner row, inner column, C, cell, cell
-        return cells.reshape(batch, rows * columns, INNER, INNER, -1)
+        # an inner row or column is 2 * (its half) + (its place in the half)
+        cells = images.reshape(batch, channels, rows, 2, 2, self.cell, columns, 2, 2, self.cell)
+        cells = cells.permute(0, 2, 6, 7, 3, 8, 4, 1, 5, 9)  # B, rows, columns, halves, places, C, cell, cell
+        return cells.reshape(batch, rows * columns, CELLS, -1)
 
     def embed(self, cells: torch.Tensor) -> torch.Tensor:
-        """Cells [B, N, 4, 4, C * cell * cell] -> tokens [B, N, 4, 4, width]."""
+        """Cells [B, N, 16, C * cell * cell] -> tokens [B, N, 16, width]."""
         return self.norm(F.linear(cells, self.proj.weight.flatten(1), self.proj.bias))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [B, C, H, W] -> tokens [B, N, 4, 4, width]."""
+        """Images [B, C, H, W] -> tokens [B, N, 16, width]."""
         return self.embed(self.split(images))
 
 
@@ -76,7 +83,7 @@ class MlpBlock(nn.Module):
 
 
 class PatchMerge(nn.Module):
-    """Halve the inner grid and double the channels: [B, N, s, s, C] -> [B, N, s/2, s/2, 2C]."""
+    """Halve the inner grid and double the channels: [B, N, 4 n, C] -> [B, N, n, 2C], cells in merge order."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -84,8 +91,7 @@ class PatchMerge(nn.Module):
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        corners = [x[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, dim=-1)))
+        return self.reduction(self.norm(x.unflatten(2, (-1, 4)).flatten(3)))
 
 
 class Attention(nn.Module):
@@ -233,12 +239,12 @@ class HiViT(nn.Module):
         """Run the blocks on any set of patches.
 
         Args:
-            tokens: [B, N, 4, 4, D/4] from `patch_embed`.
+            tokens: [B, N, 16, D/4] from `patch_embed`.
             position: [1 or B, N, D], added before stage 3.
             grid: patches of the whole image; matters only with `rpe`.
 
         Returns:
-            What each stage ends with: [B, N, 4, 4, D/4], [B, N, 2, 2, D/2] and [B, N, D].
+            What each stage ends with: [B, N, 16, D/4], [B, N, 4, D/2] (cells in merge order) and [B, N, D].
 
         """
         stages = []
@@ -330,13 +336,20 @@ class HiViT(nn.Module):
         return take_indices
 
 
+def row_major(tokens: torch.Tensor) -> torch.Tensor:
+    """Bring the cells of tokens from merge order to rows and columns: [B, N, s * s, C] -> [B, N, s, s, C]."""
+    if tokens.shape[2] == CELLS:
+        halves_and_places = tokens.unflatten(2, (2, 2, 2, 2))  # column half, row half, column place, row place
+        return halves_and_places.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(2, 3)
+    side = 2 if tokens.shape[2] == 4 else 1
+    return tokens.unflatten(2, (side, side)).transpose(2, 3)
+
+
 def unfold_inner_grid(tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Tokens [B, N, s, s, C], or [B, N, C] for s = 1 -> map [B, C, rows * s, columns * s]."""
-    batch, channels = tokens.shape[0], tokens.shape[-1]
-    inner = 1 if tokens.ndim == 3 else tokens.shape[2]
-    rows, columns = grid
-    x = tokens.reshape(batch, rows, columns, inner, inner, channels).permute(0, 5, 1, 3, 2, 4)
-    return x.reshape(batch, channels, rows * inner, columns * inner)
+    """Tokens [B, N, s * s, C], or [B, N, C] for s = 1 -> map [B, C, rows * s, columns * s]."""
+    cells = row_major(tokens[:, :, None] if tokens.ndim == 3 else tokens)
+    maps = cells.unflatten(1, grid).permute(0, 5, 1, 3, 2, 4)  # B, C, rows, inner row, columns, inner column
+    return maps.flatten(4).flatten(2, 3)
 
 
 def initialise(module: nn.Module) -> None:

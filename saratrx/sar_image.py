@@ -4,6 +4,7 @@
 or complex, goes through one documented remap, `to_uint8`.
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -36,21 +37,42 @@ def read(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
     try:
-        values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else read_image_file(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+    return decode(path, content)
+
+
+def decode(name: str | Path, content: bytes) -> np.ndarray:
+    """Decode the content of an image file to uint8 [H, W], as `read` does.
+
+    Args:
+        name: names it in errors; its extension tells `.npy` from the rest.
+        content: the whole file.
+
+    Raises:
+        ImageError: as `read`.
+
+    """
+    try:
+        if Path(name).suffix.lower() == ".npy":
+            values = np.load(BytesIO(content), allow_pickle=False)
+        else:
+            values = decode_image_file(content)
     except Exception as error:  # a damaged file makes its parser raise anything at all
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{path} cannot be read as an image: {reason}") from error
+        raise ImageError(f"{name} cannot be read as an image: {reason}") from error
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buifc":
         raise ImageError(
-            f"{path} holds {values.dtype} values of shape {list(values.shape)}, not one channel [H, W]; "
+            f"{name} holds {values.dtype} values of shape {list(values.shape)}, not one channel [H, W]; "
             "save the channel to be used on its own"
         )
     try:
         return values if values.dtype == np.uint8 else to_uint8(values)
     except ValueError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{name}: {error}") from error
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
@@ -97,25 +119,24 @@ def to_grey(values: np.ndarray, black: float, white: float) -> np.ndarray:
     return np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
 
 
-def read_image_file(path: Path) -> np.ndarray:
-    """Read an image file to uint8 [H, W] if it has 8 bits, else to its own type, [H, W] or [H, W, C]."""
+def decode_image_file(content: bytes) -> np.ndarray:
+    """Decode an image file to uint8 [H, W] if it has 8 bits, else to its own type, [H, W] or [H, W, C]."""
     try:
-        image = Image.open(path)
+        image = Image.open(BytesIO(content))
     except UnidentifiedImageError:  # float64 and multi-band TIFF, which Pillow does not know
-        return read_with_opencv(path)
+        return decode_with_opencv(content)
     with image:
         sixteen_bit = ";16" in str(image.tile)  # Pillow would cut 16-bit colours down to 8 in silence
         if image.mode in EIGHT_BIT_MODES and not sixteen_bit:
             return np.array(image.convert("L"))
         if image.mode in EIGHT_BIT_MODES:
-            return read_with_opencv(path)
+            return decode_with_opencv(content)
         return np.array(image)
 
 
-def read_with_opencv(path: Path) -> np.ndarray:
-    """Read an image file to its own type, [H, W] or [H, W, C]."""
-    content = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+def decode_with_opencv(content: bytes) -> np.ndarray:
+    """Decode an image file to its own type, [H, W] or [H, W, C]."""
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
     if image is None:
         raise ValueError("it is empty, torn or of an unknown format")
     return image

@@ -62,14 +62,21 @@ def test_patch_embedding_is_the_convolution_of_its_weights():
     for patch in range(6):
         row, column = divmod(patch, 3)
         corner = maps[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].permute(0, 2, 3, 1)
-        torch.testing.assert_close(tokens[:, patch], embed.norm(corner))
+        torch.testing.assert_close(hivit.row_major(tokens)[:, patch], embed.norm(corner))
 
 
 def test_merge_takes_the_corners_in_the_published_order():
-    merge = hivit.PatchMerge(1)
-    merge.norm, merge.reduction = torch.nn.Identity(), torch.nn.Identity()
-    cells = torch.arange(4.0).reshape(1, 1, 2, 2, 1)  # 0 1 / 2 3
-    assert merge(cells).flatten().tolist() == [0, 2, 1, 3]
+    """Of the grid of each step: (0::2, 0::2), (1::2, 0::2), (0::2, 1::2), (1::2, 1::2), side by side as channels."""
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    cells = hivit.PatchEmbed(4, 1, 1).split(image)
+    grid = image.reshape(1, 1, 4, 4, 1)
+    assert torch.equal(hivit.row_major(cells), grid)
+    for width in (1, 4):
+        merge = hivit.PatchMerge(width)
+        merge.norm, merge.reduction = torch.nn.Identity(), torch.nn.Identity()
+        cells = merge(cells)
+        grid = torch.cat([grid[:, :, r::2, c::2] for r, c in ((0, 0), (1, 0), (0, 1), (1, 1))], dim=-1)
+        assert torch.equal(hivit.row_major(cells), grid)
 
 
 def test_stages_move_information_as_they_should():
@@ -115,8 +122,10 @@ def test_timm_gives_maps_at_strides_4_8_16():
 def test_unfolded_inner_grid_is_in_image_order():
     grid = (2, 3)
     cells = torch.arange(8 * 12.0).reshape(1, 8, 12)  # a map of 2x3 patches of 4x4 cells
-    tokens = cells.reshape(1, 2, 4, 3, 4).permute(0, 1, 3, 2, 4).reshape(1, 6, 4, 4, 1)
+    tokens = hivit.PatchEmbed(4, 1, 1).split(cells[:, None])
     assert torch.equal(hivit.unfold_inner_grid(tokens, grid)[:, 0], cells)
+    tokens = hivit.row_major(tokens)[:, :, ::2, ::2].transpose(2, 3).flatten(2, 3)  # 2x2 cells in merge order
+    assert torch.equal(hivit.unfold_inner_grid(tokens, grid)[:, 0], cells[:, ::2, ::2])
 
 
 @pytest.mark.parametrize("rpe", [False, True])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.gradient_feature import RADII, GradientFeature
-from saratrx.hivit import SIZES, AttentionBlock, HiViT, initialise, layer_norm
+from saratrx.hivit import SIZES, AttentionBlock, HiViT, initialise, layer_norm, row_major
 from saratrx.position import sincos_table
 
 
@@ -100,10 +100,10 @@ class HiViTMaskedAutoencoder(HiViT):
         # patches are dropped as pixels, before they are embedded: nothing is computed for them, nor sent back
         cells = self.patch_embed.split(images)
         cells = cells.flatten(2).take_along_dim(kept_ids[..., None], dim=1).unflatten(2, cells.shape[2:])
-        cells = cells.repeat(1, 1, 1, 1, 3)  # the channel comes before the pixel of a cell: three equal channels
+        cells = cells.repeat(1, 1, 1, 3)  # the channel comes before the pixel of a cell: three equal channels
         position = self.absolute_pos_embed.take_along_dim(kept_ids[..., None], dim=1)
         stage1, stage2, stage3 = self.forward_stages(self.patch_embed.embed(cells), position, self.grid)
-        return self.norm(torch.cat([stage1.flatten(2), stage2.flatten(2), stage3], dim=2))
+        return self.norm(torch.cat([row_major(stage1).flatten(2), row_major(stage2).flatten(2), stage3], dim=2))
 
     def forward_decoder(self, tokens: torch.Tensor, restore_ids: torch.Tensor) -> torch.Tensor:
         """Tokens [B, K, 7 D] of kept patches, restore_ids [B, L] -> predicted features of all patches [B, L, 768]."""
