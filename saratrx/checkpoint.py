@@ -1,11 +1,14 @@
 """Checkpoints: written so that a crash cannot tear them, read so that they cannot run code, loaded without silence.
 
+Beside each file stands one with its hash, in the form of `sha256sum`, against which it is checked when it is read.
+
 For example:
     save_checkpoint("out/checkpoint-100.pth", model=model.state_dict(), epoch=100)
     weights = load_checkpoint("out/checkpoint-100.pth")["model"]
     load_encoder(classifier, "out/checkpoint-100.pth", missing_ok=("fc_norm.", "head."))
 """
 
+import hashlib
 import math
 import os
 import pickle
@@ -15,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -38,6 +41,36 @@ class CheckpointError(InputError):
     """A file that is no checkpoint, an unsafe one, or one for another model."""
 
 
+class HashingWriter:
+    """A file that hashes what is written to it, and remembers why it could not be written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.hash = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write some bytes."""
+        self.hash.update(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        try:
+            self.file.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def hash_file(path: str | Path) -> Path:
+    """Where the hash of a checkpoint stands: `checkpoint-8.pth.sha256`."""
+    return Path(f"{path}.sha256")
+
+
 def save_checkpoint(path: str | Path, **state: Any) -> None:
     """Write `state` to `path` in one step: after a crash there is the old file or the new one, never half of one.
 
@@ -45,22 +78,55 @@ def save_checkpoint(path: str | Path, **state: Any) -> None:
         path: the file; its folder must exist.
         **state: tensors, numbers, strings, and dicts and lists of them: what `load_checkpoint` can read.
 
+    Raises:
+        OSError: if it cannot be written, as on a full disk; an old file is then still there.
+
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")  # what a killed process leaves of it, the next one overwrites
     try:
         with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
+            writer = HashingWriter(file)
+            try:
+                torch.save(state, writer)
+            except RuntimeError as error:  # PyTorch's own, after the file's
+                raise writer.error or error from error
+            writer.flush()
             os.fsync(file.fileno())
+        # No moment has a new file beside an old hash: then there is none
+        hash_file(path).unlink(missing_ok=True)
         temporary.replace(path)
+        temporary.write_text(f"{writer.hash.hexdigest()}  {path.name}\n", encoding="utf-8")
+        temporary.replace(hash_file(path))
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name itself
+        os.fsync(folder)  # the new names themselves
     finally:
         os.close(folder)
+
+
+def check_hash(path: Path) -> None:
+    """Compare a checkpoint with the hash beside it, if there is one.
+
+    Raises:
+        CheckpointError: if they differ.
+
+    """
+    for _ in range(2):  # both may just be replaced
+        try:
+            expected = hash_file(path).read_text(encoding="utf-8").split(maxsplit=1)[:1]
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, UnicodeDecodeError):
+            return
+        if expected == [found]:
+            return
+    raise CheckpointError(
+        f"{path} is torn or was changed: {hash_file(path).name} names another content; take an earlier one or fetch it "
+        "again"
+    )
 
 
 def load_checkpoint(path: str | Path, allowed: Sequence[Callable] = ()) -> dict[str, Any]:
@@ -77,12 +143,14 @@ def load_checkpoint(path: str | Path, allowed: Sequence[Callable] = ()) -> dict[
         The file's dict, with the weights under `model`, without prefix, and a Namespace as a plain dict.
 
     Raises:
-        CheckpointError: for a file that is missing, torn, without weights, or that pickles any other object.
+        CheckpointError: for a file that is missing, torn, without weights, not what the hash beside it says, or that
+            pickles any other object.
 
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
+    check_hash(path)
     content = load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights")

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import random
@@ -56,7 +57,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     content = load_checkpoint(tmp_path / "a.pth")
     assert (content["epoch"], content["args"]) == (3, {"lr": 0.1})
     assert all(torch.equal(v, content["model"][k]) for k, v in model.state_dict().items())
-    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth", "a.pth.sha256"]
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_whole(tmp_path):
@@ -65,6 +66,19 @@ def test_a_reader_sees_the_old_file_or_the_new_one_whole(tmp_path):
         save_checkpoint(tmp_path / "a.pth", model={"w": torch.zeros(2)})
         assert torch.load(old, weights_only=True)["model"]["w"].tolist() == [1, 1]
     assert load_checkpoint(tmp_path / "a.pth")["model"]["w"].tolist() == [0, 0]
+
+
+def test_the_hash_is_that_of_sha256sum_and_finds_a_changed_byte(tmp_path):
+    path = tmp_path / "a.pth"
+    save_checkpoint(path, model={"w": torch.ones(100)})
+    hashed = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (tmp_path / "a.pth.sha256").read_text() == f"{hashed}  a.pth\n"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(torch.ones(1).numpy().tobytes(), torch.full((1,), 2.0).numpy().tobytes(), 1))
+    with pytest.raises(CheckpointError, match=r"a.pth is torn or was changed: a.pth.sha256 names another content"):
+        load_checkpoint(path)
+    (tmp_path / "a.pth.sha256").unlink()
+    load_checkpoint(path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -79,7 +93,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         save_checkpoint(tmp_path / "a.pth", model={"w": torch.zeros(2)})
     monkeypatch.undo()
     assert load_checkpoint(tmp_path / "a.pth")["model"]["w"].tolist() == [1, 1]
-    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth", "a.pth.sha256"]
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
