@@ -1,36 +1,47 @@
 """How fast is pre-training, against its published form on the same machine in the same run?
 
-    python benchmarks/pretrain.py                          # HiViT-B, 8 images: about 3 minutes on two CPU cores
-    python benchmarks/pretrain.py --batch_size 100 --device cuda
-    python benchmarks/pretrain.py --json results.json
+    python benchmarks/pretrain.py                                             # HiViT-B, 8 images, on the CPU
+    python benchmarks/pretrain.py --device cuda --batch_size 64 128 256 --data
+    python benchmarks/pretrain.py --forms published bf16 --json results.json
 
-Prints, for the gradient features and for the training step, both times (the median over interleaved pairs), their ratio
-(the median of the pairs' ratios), and the peak memory, each form in a process of its own.
+Prints, for the gradient features and for the training step in each precision, compiled or not, and with each batch:
+images/s (the median over interleaved rounds), the ratio to the published form (the median of the rounds' ratios), the
+share of the chip's measured rate of matrix products that is used, and the peak memory. With --data, also a whole loop
+that is fed from the decoded cache.
 """
 
 import argparse
 import json
-import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
 
 import torch
+from loader import make_chips
+from machine import describe
 from published_form import DenseGradientFeature, PublishedForm
 from timm.optim import param_groups_weight_decay
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.gradient_feature import GradientFeature
 from models.models_hivit_mae import MODELS
 from saratrx.hivit import SIZES
+from util.distributed import Processes
+from util.loading import BatchLoader, open_images
+from util.precision import compiled, resolve_amp
 
-STEPS = ("published", "float32", "bf16")  # "published" is float32 too
+FORMS = ("published", "float32", "float32, compiled", "bf16", "bf16, compiled")  # "published" is float32 too
 FEATURES = ("published features", "integral features")
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+Step = Callable[[torch.Tensor], None]
 
 
 def synthetic_images(batch: int, device: torch.device) -> torch.Tensor:
@@ -40,20 +51,28 @@ def synthetic_images(batch: int, device: torch.device) -> torch.Tensor:
     return gamma.sample((batch, 1, 224, 224)).clamp(0, 1).to(device)
 
 
-def training_step(form: str, size: str, images: torch.Tensor) -> Callable[[], None]:
-    """One optimizer step of a form of the model, as a function."""
-    device, is_published = images.device, form == "published"
+def default_forms(device: torch.device) -> list[str]:
+    """What main_pretrain.py would choose on this chip, and what that can be compared with."""
+    has_bf16 = resolve_amp("auto", device)[0] == "bf16"
+    return [form for form in FORMS if (has_bf16 or "bf16" not in form) and (device.type == "cuda" or "," not in form)]
+
+
+def training_step(form: str, size: str, device: torch.device) -> Step:
+    """One optimizer step of a form of the model, as a function of the images."""
+    is_published = form == "published"
     torch.manual_seed(0)
     model = PublishedForm(**SIZES[size]) if is_published else MODELS[f"mae_hivit_{size}_dec512d6b"]()
     model.to(device).train()
+    network = compiled(model) if "compiled" in form else model
     groups = param_groups_weight_decay(model, 0.05)
     optimizer = torch.optim.AdamW(
         groups, lr=1e-4, betas=(0.9, 0.95), fused=not is_published, foreach=False if is_published else None
     )
 
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=form == "bf16"):
-            loss, _, _ = model(images)
+    def step(images: torch.Tensor) -> None:
+        torch.set_float32_matmul_precision("highest" if is_published else "high")
+        with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in form):
+            loss, _, _ = network(images)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -63,10 +82,25 @@ def training_step(form: str, size: str, images: torch.Tensor) -> Callable[[], No
     return step
 
 
-def gradient_features(images: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
+def gradient_features(device: torch.device) -> dict[str, Step]:
     """The features of some images, by dense convolutions and by integral images."""
-    dense, integral = DenseGradientFeature().to(images.device), GradientFeature()
-    return dict(zip(FEATURES, (lambda: dense(images), lambda: integral(images)), strict=True))
+    return dict(zip(FEATURES, (DenseGradientFeature().to(device), GradientFeature()), strict=True))
+
+
+def floating_point_operations(size: str) -> int:
+    """Of a training step for one image, multiplications and additions counted apart, in matrix products alone."""
+    model = MODELS[f"mae_hivit_{size}_dec512d6b"]()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.rand(1, 1, 224, 224))[0].backward()
+    return counter.get_total_flops()
+
+
+def matrix_rate(precision: str, device: torch.device) -> float:
+    """FLOP/s of a product of large matrices, the best of several."""
+    side = 8192 if device.type == "cuda" else 2048
+    matrix = torch.rand(side, side, device=device).to(DTYPES[precision])
+    torch.set_float32_matmul_precision("high")
+    return 2 * side**3 / min(timed(lambda: matrix @ matrix, device) for _ in range(10))
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
@@ -80,10 +114,12 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def interleaved(functions: dict[str, Callable[[], object]], pairs: int, device: torch.device) -> dict[str, list[float]]:
+def interleaved(
+    functions: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
     """Seconds of each function, called in turn, after one round of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(pairs + 1):
+    for number in range(rounds + 1):
         for name, function in functions.items():
             seconds = timed(function, device)
             if number:
@@ -91,83 +127,164 @@ def interleaved(functions: dict[str, Callable[[], object]], pairs: int, device: 
     return times
 
 
-def peak_memory(work: str, args: argparse.Namespace) -> float:
-    """GB that some work needs, done twice in a process of its own: on the GPU, or of the whole process on the CPU."""
-    command = [sys.executable, __file__, "--memory_of", work, "--size", args.size]
-    command += ["--batch_size", str(args.batch_size), "--device", args.device]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def with_peak_memory(work: str, batch: int, args: argparse.Namespace) -> tuple[Step, float]:
+    """Some work as a function of the images, and the GB that it needs: of the GPU, or of a CPU process of its own.
+
+    Raises:
+        torch.OutOfMemoryError: if the GPU is too small.
+
+    """
+    device = torch.device(args.device)
+
+    def make() -> Step:
+        return gradient_features(device)[work] if work in FEATURES else training_step(work, args.size, device)
+
+    if device.type == "cpu":
+        command = [sys.executable, __file__, "--memory_of", work, "--size", args.size, "--batch_size", str(batch)]
+        printed = subprocess.run([*command, "--device", "cpu"], check=True, capture_output=True, text=True).stdout
+        return make(), float(printed)
+    before = torch.cuda.memory_allocated()
+    function, images = make(), synthetic_images(batch, device)
+    function(images)
+    torch.cuda.reset_peak_memory_stats()
+    function(images)
+    return function, (torch.cuda.max_memory_allocated() - before) / 1e9
 
 
 def print_peak_memory(args: argparse.Namespace) -> None:
-    """The other side of `peak_memory`."""
+    """The other side of `with_peak_memory` on a CPU."""
+    device = torch.device("cpu")
+    images = synthetic_images(args.batch_size[0], device)
+    is_feature = args.memory_of in FEATURES
+    function = (
+        gradient_features(device)[args.memory_of] if is_feature else training_step(args.memory_of, args.size, device)
+    )
+    function(images)
+    function(images)
+    # not getrusage, which a process inherits from the one that started it
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9)
+
+
+def report(
+    work: list[str], batch: int, rounds: int, rate: float, flops: int, args: argparse.Namespace
+) -> dict[str, dict]:
+    """Time some work, of which the first is the baseline, and print and return its figures.
+
+    Args:
+        work: forms of the step, or the features.
+        batch: images.
+        rounds: of the timing.
+        rate: FLOP/s that the chip reaches in matrix products; utilisation is relative to it.
+        flops: of one image; 0 if utilisation means nothing.
+        args: the options.
+
+    """
     device = torch.device(args.device)
-    images = synthetic_images(args.batch_size, device)
-    if args.memory_of in FEATURES:
-        function = gradient_features(images)[args.memory_of]
-    else:
-        function = training_step(args.memory_of, args.size, images)
-    function()
-    function()
-    if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 1e9)
-    else:
-        # not getrusage, which a process inherits from the one that started it
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9)
-
-
-def report(functions: dict[str, Callable[[], object]], pairs: int, args: argparse.Namespace) -> dict[str, dict]:
-    """Time some work, of which the first is the baseline, and print and return its figures."""
-    times = interleaved(functions, pairs, torch.device(args.device))
+    images, functions, memory = synthetic_images(batch, device), {}, {}
+    for name in work:
+        try:
+            function, memory[name] = with_peak_memory(name, batch, args)
+            functions[name] = partial(function, images)
+        except torch.OutOfMemoryError:
+            print(f"  {name:20} out of memory", flush=True)
+            torch.cuda.empty_cache()
+    times = interleaved(functions, rounds, device)
     baseline, figures = next(iter(times.values())), {}
     for name, seconds in times.items():
-        speed = args.batch_size / median(seconds)
+        speed = batch / median(seconds)
         ratio = median(b / s for b, s in zip(baseline, seconds, strict=True))
-        memory = peak_memory(name, args)
-        print(f"  {name:20} {speed:9.2f} images/s   ratio {ratio:6.2f}   peak memory {memory:5.2f} GB", flush=True)
-        figures[name] = {"images_per_second": speed, "ratio": ratio, "peak_gb": memory}
+        share = speed * flops / rate
+        used = f"   {share:6.1%} of the chip" if flops else ""
+        print(
+            f"  {name:20} {speed:9.2f} images/s   ratio {ratio:6.2f}{used}   peak memory {memory[name]:5.2f} GB",
+            flush=True,
+        )
+        figures[name] = {"images_per_second": speed, "ratio": ratio, "peak_gb": memory[name]}
+        if flops:
+            figures[name]["utilisation"] = share
     return figures
 
 
-def processor() -> str:
-    """Name of the CPU."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+def fed_from_cache(form: str, batch: int, steps: int, args: argparse.Namespace) -> dict[str, float]:
+    """Images/s of a loop of training steps that is fed from a decoded cache, augmented on the device."""
+    device = torch.device(args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        make_chips(Path(folder) / "chips", max(steps * batch // 4, 2 * batch))
+        options = argparse.Namespace(
+            data_path=[f"{folder}/chips"], cache=f"{folder}/cache", augment="device", input_size=224, batch_size=batch,
+            num_workers=10, pin_mem=True, seed=0, max_bad=0.01, output_dir=folder,
+        )  # fmt: skip
+        processes = Processes(0, 1, device)
+        loader, step = (
+            BatchLoader(open_images(options, processes), options, processes),
+            training_step(form, args.size, device),
+        )
+
+        def epoch(number: int) -> int:
+            images = 0
+            for dealt in loader.batches(number):
+                step(dealt.images)
+                images += len(dealt.images)
+            return images
+
+        epoch(0)  # starts the loader's processes, compiles
+        begun, waited, images = time.perf_counter(), loader.seconds_waited, 0
+        for number in range(1, 5):
+            images += epoch(number)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - begun
+    return {"images_per_second": images / seconds, "waited": (loader.seconds_waited - waited) / seconds}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Time pre-training against its published form.")
     parser.add_argument("--size", choices=tuple(SIZES), default="base")
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, nargs="+", default=[8])
+    parser.add_argument("--forms", nargs="+", choices=FORMS, help="default: what suits the chip")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", action="store_true", help="also feed the last form from a decoded cache")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("--memory_of", choices=STEPS + FEATURES, help=argparse.SUPPRESS)
+    parser.add_argument("--memory_of", choices=FORMS + FEATURES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
         print_peak_memory(args)
         return
 
     device = torch.device(args.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    machine = f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    forms = args.forms or default_forms(device)
+    machine = describe(device)
     print(machine)
-    results: dict = {"machine": machine, "size": args.size, "batch_size": args.batch_size, "pairs": args.pairs}
+    precision = "bf16" if any("bf16" in form for form in forms) else "float32"
+    rate, flops = matrix_rate(precision, device), floating_point_operations(args.size)
+    print(f"matrix products in {precision}: {rate / 1e12:.2f} TFLOP/s; a step needs {flops / 1e9:.1f} GFLOP an image")
+    results: dict = {"machine": machine, "size": args.size, "rounds": args.rounds, "flop_an_image": flops}
+    results["matrix_flops"] = {precision: rate}
 
-    images = synthetic_images(args.batch_size, device)
+    batch = args.batch_size[0]
+    images = synthetic_images(batch, device)
     exact = DenseGradientFeature()(images.double().cpu())
-    features = gradient_features(images)
-    print(f"\ngradient features of {args.batch_size} x 1 x 224 x 224")
-    results["gradient_features"] = report(features, 2 * args.pairs, args)
-    for name, function in features.items():
-        error = float((function().double().cpu() - exact).abs().max())
+    print(f"\ngradient features of {batch} x 1 x 224 x 224")
+    results["gradient_features"] = report(list(FEATURES), batch, 2 * args.rounds, rate, 0, args)
+    for name, function in gradient_features(device).items():
+        error = float((function(images).double().cpu() - exact).abs().max())
         results["gradient_features"][name]["error"] = error
         print(f"  {name:20} largest error against float64 {error:.1e}")
 
-    print(f"\ntraining step of HiViT-{args.size}, {args.batch_size} images, mask 0.75")
-    results["step"] = report({form: training_step(form, args.size, images) for form in STEPS}, args.pairs, args)
+    for batch in args.batch_size:
+        print(f"\ntraining step of HiViT-{args.size}, {batch} images, mask 0.75")
+        figures = results[f"step of {batch}"] = report(forms, batch, args.rounds, rate, flops, args)
+        if args.data and forms[-1] in figures:
+            fed = fed_from_cache(forms[-1], batch, 20 * args.rounds, args)
+            share = fed["images_per_second"] / figures[forms[-1]]["images_per_second"]
+            print(
+                f"  {forms[-1]}, fed from the cache: {fed['images_per_second']:.2f} images/s, {share:.0%} of that; "
+                f"waiting for data {fed['waited']:.0%}", flush=True,
+            )  # fmt: skip
+            figures["fed from the cache"] = {**fed, "share": share}
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -1,0 +1,178 @@
+"""How many images a second can the data path deliver, against the published one on the same cores in the same run?
+
+    python benchmarks/loader.py                                   # 2,000 synthetic chips, one loader process a core
+    python benchmarks/loader.py --data_path DIR [DIR ...]         # real images
+    python benchmarks/loader.py --device cuda --batch_size 256    # augmentation on the GPU
+
+The published path opens each file with Pillow, crops, flips and jitters it image by image, and makes a tensor. Ours is
+timed from folders, from shards and from the decoded cache, with augmentation in the loader or on the device. Nothing is
+trained. Prints images/s, images/s per core, and the ratio to the published path (the median over interleaved rounds).
+"""
+
+import argparse
+import json
+import os
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
+
+import numpy as np
+import torch
+from machine import describe
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from saratrx.errors import exit_on_input_error
+from util.datasets import find_images
+from util.distributed import Processes
+from util.loading import BatchLoader, open_images
+from util.shards import count_images, find_shards
+
+IMAGES_A_SHARD = 500
+
+
+class PublishedImages(Dataset):
+    """Images as published: Pillow and torchvision's transforms, one by one."""
+
+    def __init__(self, paths: list[str], input_size: int) -> None:
+        self.paths = paths
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(
+                    input_size, scale=(0.2, 1.0), interpolation=transforms.InterpolationMode.BICUBIC
+                ),
+                transforms.RandomHorizontalFlip(),
+                transforms.ColorJitter(contrast=0.5),
+                transforms.ToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.transform(Image.open(self.paths[index]).convert("L"))
+
+
+def make_chips(folder: Path, number_of_chips: int) -> None:
+    """Chips of speckle of 100 to 190 px, as 8-bit JPEG, like MSTAR's."""
+    rng = np.random.default_rng(0)
+    speckle = rng.gamma(1.0, 40.0, (512, 512)).clip(0, 255).astype(np.uint8)
+    folder.mkdir()
+    for number in range(number_of_chips):
+        height, width = rng.integers(100, 191, 2)
+        top, left = rng.integers(0, 512 - 190, 2)
+        Image.fromarray(speckle[top : top + height, left : left + width]).save(folder / f"{number:06d}.jpg", quality=95)
+
+
+def make_shards(folder: Path, paths: list[str]) -> list[str]:
+    """The same images in tar files."""
+    folder.mkdir()
+    shards = []
+    for number, first in enumerate(range(0, len(paths), IMAGES_A_SHARD)):
+        shards.append(str(folder / f"shard-{number:03d}.tar"))
+        with tarfile.open(shards[-1], "w") as tar:
+            for place, path in enumerate(paths[first : first + IMAGES_A_SHARD], start=first):
+                tar.add(path, f"{place:06d}{Path(path).suffix}")
+    return shards
+
+
+def published_path(paths: list[str], args: argparse.Namespace, device: torch.device) -> Callable[[], int]:
+    """An epoch of the published path; returns its number of images."""
+    dataset = PublishedImages(paths, args.input_size)
+    loader = DataLoader(
+        dataset, args.batch_size, shuffle=True, num_workers=args.num_workers, drop_last=True, persistent_workers=True
+    )
+
+    def epoch() -> int:
+        return sum(len(images.to(device)) for images in loader)
+
+    return epoch
+
+
+def our_path(data_path: list[str], cache: str, augment: str, args: argparse.Namespace) -> Callable[[], int]:
+    """An epoch of one of our paths; returns its number of images."""
+    options = argparse.Namespace(
+        data_path=data_path, cache=cache, augment=augment, input_size=args.input_size, batch_size=args.batch_size,
+        num_workers=args.num_workers, pin_mem=True, seed=0, max_bad=0.01, output_dir=str(args.folder),
+    )  # fmt: skip
+    processes = Processes(0, 1, torch.device(args.device))
+    shards = find_shards(data_path, cache)
+    images = open_images(options, processes, count_images(shards, args.folder) if shards else None)
+    loader, epochs = BatchLoader(images, options, processes), count()
+
+    def epoch() -> int:
+        return sum(len(batch.images) for batch in loader.batches(next(epochs)))
+
+    return epoch
+
+
+def speed(epoch: Callable[[], int], device: torch.device) -> float:
+    """Images a second over one epoch."""
+    begun = time.perf_counter()
+    images = epoch()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return images / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Time the data path against the published one.")
+    parser.add_argument("--data_path", nargs="+", metavar="DIR", help="folders of images (default: synthetic chips)")
+    parser.add_argument("--chips", type=int, default=2000, help="how many to make, without --data_path")
+    parser.add_argument("--input_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--num_workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    args = parser.parse_args()
+
+    device, cores = torch.device(args.device), len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        if not args.data_path:
+            args.data_path = [str(args.folder / "chips")]
+            make_chips(args.folder / "chips", args.chips)
+        paths = [path for data in args.data_path for path in find_images(data)]
+        shards, cache = make_shards(args.folder / "shards", paths), str(args.folder / "cache")
+        forms = {"published": published_path(paths, args, device)}
+        for name, data, cached in (
+            ("folders", args.data_path, ""),
+            ("shards", shards, ""),
+            ("cache", args.data_path, cache),
+        ):
+            for augment in ("loader", "device"):
+                forms[f"{name}, augment {augment}"] = our_path(data, cached, augment, args)
+
+        machine = describe(device)
+        print(f"{machine}\n{len(paths)} images, batches of {args.batch_size}, {args.num_workers} loader processes")
+        speeds: dict[str, list[float]] = {name: [] for name in forms}
+        for number in range(args.rounds + 1):
+            for name, epoch in forms.items():
+                found = speed(epoch, device)
+                if number:  # the first round starts the processes and fills the page cache
+                    speeds[name].append(found)
+        results = {"machine": machine, "images": len(paths), "batch_size": args.batch_size, "cores": cores}
+        results["num_workers"] = args.num_workers
+        for name, found in speeds.items():
+            ratio = median(f / p for f, p in zip(found, speeds["published"], strict=True))
+            rate = median(found)
+            print(f"  {name:24} {rate:9.0f} images/s  {rate / cores:8.0f} per core  ratio {ratio:6.2f}", flush=True)
+            results[name] = {"images_per_second": rate, "ratio": ratio}
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with exit_on_input_error():
+        main()

@@ -1,0 +1,127 @@
+"""How does pre-training scale over processes of one machine?
+
+    python benchmarks/scaling.py                                   # 1 and 2 processes that share the CPU's cores
+    python benchmarks/scaling.py --device cuda --processes 1 2 8   # on GPUs, one each
+    python benchmarks/scaling.py --processes 1 2 --bucket_mb 1 5 25 100
+
+Every process trains on the same number of images of its own, as main_pretrain.py does. Prints images/s of all together,
+and the efficiency against one process: on GPUs their number is the limit, on a CPU 1 is, since the cores are shared.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
+
+import torch
+import torch.distributed as dist
+from machine import describe
+from pretrain import synthetic_images
+from timm.optim import param_groups_weight_decay
+
+from main_pretrain import wrap
+from models.models_hivit_mae import MODELS
+from saratrx.hivit import SIZES
+from util import distributed
+from util.precision import allow_tf32, resolve_amp, resolve_compile
+
+
+def work(args: argparse.Namespace) -> None:
+    """One process of a measurement; the main one prints images/s of all."""
+    allow_tf32()
+    processes = distributed.start(args)
+    device = processes.device
+    args.amp, args.compile = resolve_amp(args.amp, device)[0], resolve_compile(None, device)[0]
+    args.bucket_mb, args.accum_iter = args.bucket_mb[0], 1
+    torch.manual_seed(0)
+    model = MODELS[f"mae_hivit_{args.size}_dec512d6b"]().to(device)
+    network = wrap(model, args, processes)
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05), lr=1e-4, betas=(0.9, 0.95), fused=True)
+    images = synthetic_images(args.batch_size, device)
+
+    def steps(count: int) -> float:
+        for _ in range(count):
+            with torch.autocast(device.type, torch.bfloat16, enabled=args.amp == "bf16"):
+                loss, _, _ = network(images)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        loss.item()  # waits for the device
+        if dist.is_initialized():
+            dist.barrier()
+        return time.perf_counter()
+
+    begun = steps(3)
+    seconds = steps(args.steps) - begun
+    if processes.is_main:
+        print(args.steps * args.batch_size * processes.world_size / seconds)
+    distributed.stop()
+
+
+def measured(world_size: int, bucket_mb: float, args: argparse.Namespace) -> float:
+    """Images/s of that many processes together."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    command = [sys.executable, __file__, "--work", "--size", args.size, "--batch_size", str(args.batch_size)]
+    command += ["--steps", str(args.steps), "--device", args.device, "--bucket_mb", str(bucket_mb)]
+    command += ["--amp", args.amp, "--grad_reduce", args.grad_reduce]
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world_size)}
+    if args.device == "cpu":
+        environment["OMP_NUM_THREADS"] = str(max(len(os.sched_getaffinity(0)) // world_size, 1))
+    running = []
+    for rank in range(world_size):
+        ranked = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        running.append(subprocess.Popen(command, env=ranked, stdout=subprocess.PIPE, text=True))
+    printed = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise SystemExit(f"error: {world_size} processes: exit codes {[process.returncode for process in running]}")
+    return float(printed[0])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Time pre-training on several processes.")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+    parser.add_argument("--batch_size", type=int, default=8, help="of each process")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--bucket_mb", type=float, nargs="+", default=[25.0])
+    parser.add_argument("--amp", choices=("auto", "off", "bf16"), default="auto")
+    parser.add_argument("--grad_reduce", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        args.dist_on_itp, args.dist_url = False, "env://"
+        work(args)
+        return
+
+    machine = describe(torch.device(args.device))
+    print(f"{machine}\nHiViT-{args.size}, {args.batch_size} images a process and step")
+    baseline, found = 0.0, []
+    for world_size in args.processes:
+        for bucket_mb in args.bucket_mb if world_size > 1 else args.bucket_mb[:1]:
+            rate = measured(world_size, bucket_mb, args)
+            baseline = baseline or rate / world_size
+            limit = world_size if args.device != "cpu" else 1
+            efficiency = rate / (baseline * limit)
+            print(
+                f"  {world_size} processes, buckets of {bucket_mb:g} MB: {rate:8.2f} images/s, "
+                f"ratio to one process {rate / baseline:5.2f}, efficiency {efficiency:.0%}", flush=True,
+            )  # fmt: skip
+            found.append({"processes": world_size, "bucket_mb": bucket_mb, "images_per_second": rate})
+    if args.json:
+        result = {"machine": machine, "size": args.size, "batch_size": args.batch_size, "measured": found}
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
