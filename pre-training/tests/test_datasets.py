@@ -47,28 +47,29 @@ def test_an_image_depends_on_seed_epoch_and_index_alone(tmp_path):
     make_images(tmp_path)
     dataset = PretrainImages([tmp_path], 32, 0, 0.01)
     state = torch.get_rng_state()
-    first = [dataset[i] for i in range(12)]
+    first = [dataset[i][1] for i in range(12)]
     assert torch.equal(state, torch.get_rng_state())
     assert all(x.shape == (1, 32, 32) and x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1 for x in first)
     for workers in (0, 2):
-        loaded = torch.cat(list(DataLoader(dataset, batch_size=5, num_workers=workers)))
-        assert torch.equal(loaded, torch.stack(first))
+        indices, images = zip(*DataLoader(dataset, batch_size=5, num_workers=workers), strict=True)
+        assert torch.cat(indices).tolist() == list(range(12))
+        assert torch.equal(torch.cat(images), torch.stack(first))
     dataset.set_epoch(1)
-    assert not any(torch.equal(x, dataset[i]) for i, x in enumerate(first))
+    assert not any(torch.equal(x, dataset[i][1]) for i, x in enumerate(first))
     dataset.set_epoch(0)
-    assert torch.equal(first[3], dataset[3])
-    assert not torch.equal(first[3], PretrainImages([tmp_path], 32, 1, 0.01)[3])
+    assert torch.equal(first[3], dataset[3][1])
+    assert not torch.equal(first[3], PretrainImages([tmp_path], 32, 1, 0.01)[3][1])
 
 
 def test_workers_that_live_on_follow_the_epoch(tmp_path):
     make_images(tmp_path)
     dataset = PretrainImages([tmp_path], 32, 0, 0.01)
     loader = DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=True)
-    first = torch.cat(list(loader))
+    first = torch.cat([images for _, images in loader])
     dataset.set_epoch(1)
-    second = torch.cat(list(loader))
+    second = torch.cat([images for _, images in loader])
     assert not torch.equal(first, second)
-    assert torch.equal(second[7], dataset[7])
+    assert torch.equal(second[7], dataset[7][1])
 
 
 def test_augmentation_is_the_published_one(tmp_path):
@@ -79,7 +80,7 @@ def test_augmentation_is_the_published_one(tmp_path):
     flips, slopes = [], []
     for epoch in range(400):
         dataset.set_epoch(epoch)
-        row = dataset[0][0, 16]
+        row = dataset[0][1][0, 16]
         flips.append(bool(row[-1] < row[0]))
         slopes.append(float((row[-1] - row[0]).abs()) * 255 / 120)  # width of the crop times contrast
     assert 0.42 < np.mean(flips) < 0.58
@@ -87,17 +88,28 @@ def test_augmentation_is_the_published_one(tmp_path):
     assert 1.2 < max(slopes) < 1.55
 
 
-def test_unreadable_images_are_replaced_and_named_once(tmp_path, capsys):
+def test_unreadable_images_are_replaced_and_named_once_by_whoever_meets_them(tmp_path, capfd):
     make_images(tmp_path)
     (tmp_path / "03.png").write_text("broken")
     dataset = PretrainImages([tmp_path], 32, 0, max_bad=0.1)
-    loaded = torch.cat(list(DataLoader(dataset, batch_size=4, num_workers=2)))
-    assert loaded[3].std() > 0
+    for workers in (2, 2, 0):
+        loaded = torch.cat([images for _, images in DataLoader(dataset, batch_size=4, num_workers=workers)])
+        assert loaded[3].std() > 0
     dataset.report_bad()
-    dataset.report_bad()
-    printed = capsys.readouterr().out
+    assert dataset.bad.nonzero().tolist() == [[3]]
+    printed = capfd.readouterr().err
     assert printed.count("03.png") == 1
     assert printed.startswith("skipped: ")
+
+
+def test_the_crop_of_a_replaced_image_is_drawn_for_its_own_index(tmp_path):
+    make_images(tmp_path)
+    (tmp_path / "03.png").write_text("broken")
+    dataset = PretrainImages([tmp_path], 32, 0, max_bad=0.1)
+    replacement = dataset.read(4)
+    crop = dataset.augmentation.draw(0, 3, replacement)
+    assert torch.equal(dataset[3][1], dataset.augmentation.apply(replacement, crop))
+    assert not torch.equal(dataset[3][1], dataset[4][1])
 
 
 def test_too_many_unreadable_images_end_the_run(tmp_path):
@@ -111,3 +123,16 @@ def test_too_many_unreadable_images_end_the_run(tmp_path):
         InputError, match=r"at least 2 of 12 images cannot be read, such as .*03.png: more than --max_bad 0.1"
     ):
         dataset.report_bad()
+
+
+def test_a_cache_changes_nothing_but_the_speed(tmp_path, capfd):
+    make_images(tmp_path / "images")
+    (tmp_path / "images" / "03.png").write_text("broken")
+    plain = PretrainImages([tmp_path / "images"], 32, 0, 0.1)
+    cached = PretrainImages([tmp_path / "images"], 32, 0, 0.1, cache=tmp_path / "cache")
+    assert cached.bad.nonzero().tolist() == [[3]]
+    assert "03.png" in capfd.readouterr().out
+    for index in range(12):
+        assert torch.equal(plain[index][1], cached[index][1])
+    plain, cached = (torch.stack([x.float().mean() for x in dataset.examples(5)]) for dataset in (plain, cached))
+    assert torch.equal(plain, cached)

@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode, v2
 
 from saratrx import sar_image
 from saratrx.errors import InputError
-from util.seeds import CROP, derived_seed
+from util.augment import Augmentation, Crop
+from util.bad_images import BadImages
+from util.image_cache import open_cache
 
 
 def find_images(folder: str | Path) -> list[str]:
@@ -37,76 +39,81 @@ def find_images(folder: str | Path) -> list[str]:
 
 
 class PretrainImages(Dataset):
-    """Augmented images [1, S, S], float32, amplitude in [0, 1].
+    """Indices with augmented images [1, S, S], float32, amplitude in [0, 1]; or with what `resample` makes them of.
 
-    An image that cannot be read is replaced by the next one that can, and marked, for all loader workers at once;
-    `report_bad` names it.
+    An image that cannot be read is replaced by the next one that can, and marked, for all loader workers at once.
 
     Args:
         folders: trees of images.
         input_size: side S in pixels.
         seed: with the epoch and the index, decides the augmentation.
         max_bad: share of unreadable images that is tolerated.
+        cache: folder of decoded images, filled if need be; none if empty.
+        on_device: leave the augmentation to the device: an item is then (index, pixels of the crop, crop).
+
+    Raises:
+        InputError: if a folder has no images, or the cache cannot be written.
 
     """
 
-    def __init__(self, folders: list[str], input_size: int, seed: int, max_bad: float) -> None:
+    def __init__(
+        self,
+        folders: list[str],
+        input_size: int,
+        seed: int,
+        max_bad: float,
+        cache: str = "",
+        on_device: bool = False,
+    ) -> None:
         self.paths = [path for folder in folders for path in find_images(folder)]
-        self.input_size, self.seed, self.max_bad = input_size, seed, max_bad
-        self.transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(input_size, scale=(0.2, 1.0), interpolation=InterpolationMode.BICUBIC),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(contrast=0.5),
-                v2.ToDtype(torch.float32, scale=True),
-            ]
-        )
-        # shared memory: loader workers outlive an epoch, and what one marks, all see
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self.bad = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()
-        self.named: set[int] = set()
+        self.input_size = input_size
+        self.augmentation = Augmentation(input_size, seed, on_device)
+        self.bad_images = BadImages(len(self.paths), max_bad)
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loader workers outlive an epoch
+        self.cache = open_cache(cache, self.paths) if cache else None
+        if self.cache is not None:
+            self.bad_images.mark_known(self.cache.reasons)
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def bad(self) -> torch.Tensor:
+        """Bool [N]: the images that are known to be unreadable."""
+        return self.bad_images.flags
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose augmentation is drawn; before the loader is iterated."""
         self.epoch.fill_(epoch)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        image = self.read(index)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derived_seed(CROP, self.seed, int(self.epoch), index))
-            return self.transform(image)
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | tuple[int, torch.Tensor, Crop]:
+        return self.augmentation.sample(int(self.epoch), index, self.read(index))
 
     def read(self, index: int) -> torch.Tensor:
         """The image at `index`, or the next that can be read, uint8 [1, H, W]; blank if too many in a row cannot."""
-        tolerated = int(self.max_bad * len(self))
+        tolerated = int(self.bad_images.max_bad * len(self))
         for place in range(index, index + tolerated + 1):
             candidate = place % len(self)
             if not self.bad[candidate]:
                 try:
-                    return torch.from_numpy(sar_image.read(self.paths[candidate]))[None]
-                except sar_image.ImageError:
-                    self.bad[candidate] = True
+                    return torch.from_numpy(self.decode(candidate))[None]
+                except sar_image.ImageError as error:
+                    self.bad_images.mark(candidate, str(error))
         return torch.zeros(1, self.input_size, self.input_size, dtype=torch.uint8)  # `report_bad` ends the run
 
+    def decode(self, index: int) -> np.ndarray:
+        """The very image at `index`, uint8 [H, W]; raises ImageError."""
+        return sar_image.read(self.paths[index]) if self.cache is None else self.cache.read(index)
+
+    def name(self, index: int) -> str:
+        """The path of an image."""
+        return self.paths[index]
+
+    def examples(self, count: int) -> list[torch.Tensor]:
+        """Up to `count` images, always the same ones, uint8 [1, H, W]."""
+        indices = np.random.default_rng(0).permutation(len(self))[:count]
+        return [self.read(index) for index in sorted(indices.tolist())]
+
     def report_bad(self) -> None:
-        """Name the unreadable images that were met since the last call.
-
-        Raises:
-            InputError: if they are more than `max_bad` of all.
-
-        """
-        bad = self.bad.nonzero().flatten().tolist()
-        if len(bad) > self.max_bad * len(self):
-            raise InputError(
-                f"at least {len(bad)} of {len(self)} images cannot be read, such as {self.paths[bad[0]]}: more than "
-                f"--max_bad {self.max_bad:g} allows; mend or remove them"
-            )
-        for index in sorted(set(bad) - self.named):
-            self.named.add(index)
-            try:
-                sar_image.read(self.paths[index])
-            except sar_image.ImageError as error:
-                print(f"skipped: {error}", flush=True)
+        """Raise InputError if more images than `max_bad` allows are known to be unreadable."""
+        self.bad_images.check(self.name)

@@ -10,9 +10,10 @@ from models.gradient_feature import RADII
 from models.models_hivit_mae import HiViTMaskedAutoencoder
 from util.datasets import PretrainImages
 from util.seeds import masking_noise
+from util.shards import ShardImages
 
 
-def fixed_images(dataset: PretrainImages, count: int) -> torch.Tensor:
+def fixed_images(dataset: PretrainImages | ShardImages, count: int) -> torch.Tensor:
     """Some images of a data set, always the same ones, without augmentation: [up to `count`, 1, S, S] in [0, 1]."""
     size = dataset.input_size
     transform = v2.Compose(
@@ -22,8 +23,7 @@ def fixed_images(dataset: PretrainImages, count: int) -> torch.Tensor:
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-    indices = np.random.default_rng(0).permutation(len(dataset))[:count]
-    return torch.stack([transform(dataset.read(index)) for index in sorted(indices.tolist())])
+    return torch.stack([transform(image) for image in dataset.examples(count)])
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ So a resumed run continues exactly, and neither the number of loader workers nor
 import numpy as np
 import torch
 
-CROP, MASK, RANK = range(3)  # what the numbers are for
+CROP, MASK, RANK, SHARDS, CHUNK = range(5)  # what the numbers are for
 
 
 def derived_seed(*parts: int) -> int:

@@ -1,0 +1,226 @@
+"""Images decoded once, kept as one memory-mapped file that all processes of a machine share.
+
+A folder for each set of source files holds
+    images.u8     the pixels of all images, one after the other
+    index.npz     where each begins, its height and width, its CRC-32, and why some could not be read
+    index.sha256  of index.npz
+"""
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from saratrx import sar_image
+from saratrx.errors import InputError
+
+FORMAT = 1  # another number for another layout
+PROGRESS_SECONDS = 10
+
+
+class ImageCache:
+    """The cached images of a list of files, in its order.
+
+    Attributes:
+        reasons: why images could not be read when the cache was built, by index.
+
+    Raises:
+        ValueError: if what lies in the folder is not whole.
+
+    """
+
+    def __init__(self, folder: Path, paths: list[str]) -> None:
+        self.folder, self.paths = folder, paths
+        self.pixels_file = folder / "images.u8"
+        content = (folder / "index.npz").read_bytes()
+        if hashlib.sha256(content).hexdigest() != (folder / "index.sha256").read_text(encoding="ascii"):
+            raise ValueError("its index is damaged")
+        with np.load(folder / "index.npz", allow_pickle=False) as index:
+            self.offsets, self.heights, self.widths = index["offsets"], index["heights"], index["widths"]
+            self.checksums = index["checksums"]
+            self.reasons = dict(zip(index["unread"].tolist(), index["reasons"].tolist(), strict=True))
+        size = int((self.heights * self.widths).sum())
+        if self.pixels_file.stat().st_size != size:
+            raise ValueError(f"{self.pixels_file.name} has {self.pixels_file.stat().st_size} bytes, not {size}")
+        self.checked = np.zeros(len(paths), bool)  # by this process
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "pixels"}
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """All pixels, mapped when a process first needs them; private to it should it write, which nothing does."""
+        return np.memmap(self.pixels_file, np.uint8, mode="c").view(np.ndarray)
+
+    def read(self, index: int) -> np.ndarray:
+        """The image at `index`, uint8 [H, W], a view of the file.
+
+        Raises:
+            ImageError: if it could not be read when the cache was built, or has changed in the cache.
+
+        """
+        if index in self.reasons:
+            raise sar_image.ImageError(self.reasons[index])
+        height, width = int(self.heights[index]), int(self.widths[index])
+        start = int(self.offsets[index])
+        pixels = self.pixels[start : start + height * width]
+        if not self.checked[index]:
+            if zlib.crc32(pixels) != self.checksums[index]:
+                raise sar_image.ImageError(
+                    f"{self.paths[index]} in cache {self.pixels_file}: damaged; remove the folder, it is built anew"
+                )
+            self.checked[index] = True
+        return pixels.reshape(height, width)
+
+
+def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
+    """The cache of these files under a folder; built if there is none for them as they are now.
+
+    Of many processes of a machine one builds, and the others wait.
+
+    Args:
+        folder: holds a cache for each list of files.
+        paths: of image files; a changed size or time makes another cache.
+
+    Raises:
+        InputError: if the folder cannot be written to, or has no room.
+
+    """
+    parent = Path(folder)
+    cache_folder = parent / source_identity(paths)
+    with locked(parent):
+        try:
+            return ImageCache(cache_folder, paths)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            print(f"cache: {cache_folder} is not whole and is built anew: {error}", flush=True)
+        for leftover in parent.glob("*.building"):  # of a build that was killed: its lock is gone
+            shutil.rmtree(leftover)
+        unfinished = cache_folder.with_suffix(".building")
+        unfinished.mkdir()
+        try:
+            build(unfinished, paths)
+            if cache_folder.exists():
+                shutil.rmtree(cache_folder)
+            unfinished.rename(cache_folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)  # gone if all went well
+        return ImageCache(cache_folder, paths)
+
+
+def source_identity(paths: list[str]) -> str:
+    """A name for these files as they are now: 32 hexadecimal digits."""
+    digest = hashlib.sha256(f"format {FORMAT}".encode())
+    for path in paths:
+        try:
+            status = Path(path).stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            state = "unreadable"
+        digest.update(f"{Path(path).absolute()}\0{state}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process at the latest; the folder is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this process's alone, not its decoders'
+            except BlockingIOError:
+                print(f"cache: waiting for another process that builds in {folder}", flush=True)
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise InputError(f"--cache {folder} cannot be used: {error.strerror}; choose another folder") from error
+
+
+class Decoded(Dataset):
+    """Images [H, W] with their CRC-32, or the reason why there is none."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int] | str:
+        try:
+            image = np.ascontiguousarray(sar_image.read(self.paths[index]))
+        except sar_image.ImageError as error:
+            return str(error)
+        return image, zlib.crc32(image)
+
+
+def build(folder: Path, paths: list[str]) -> None:
+    """Decode all images into a folder, with a process on each core.
+
+    Raises:
+        InputError: if they cannot be written; says how many bytes are needed, by those written so far.
+
+    """
+    begun = time.perf_counter()
+    heights, widths, checksums = (np.zeros(len(paths), np.int64) for _ in range(3))
+    reasons: dict[int, str] = {}
+    done = 0
+    try:
+        with (folder / "images.u8").open("wb") as file:
+            for done, result in enumerate(decoded(paths), start=1):
+                if isinstance(result, str):
+                    reasons[done - 1] = result
+                else:
+                    image, checksums[done - 1] = result
+                    heights[done - 1], widths[done - 1] = image.shape
+                    file.write(image)
+        sizes = heights * widths
+        np.savez(
+            folder / "index.npz",
+            offsets=sizes.cumsum() - sizes,
+            heights=heights,
+            widths=widths,
+            checksums=checksums,
+            unread=np.array(list(reasons), np.int64),
+            reasons=np.array(list(reasons.values()), np.str_),
+        )
+        index_hash = hashlib.sha256((folder / "index.npz").read_bytes()).hexdigest()
+        (folder / "index.sha256").write_text(index_hash, encoding="ascii")
+    except OSError as error:
+        needed = int((heights * widths).sum() * len(paths) / max(done, 1))
+        raise InputError(
+            f"--cache {folder.parent} cannot be written to: {error.strerror}; make room for the cache, about {needed} "
+            "bytes, or choose another folder"
+        ) from error
+    print(
+        f"cache: {len(paths):,} images, {sizes.sum() / 1e9:.2f} GB, in {folder.with_suffix('')}, built in "
+        f"{time.perf_counter() - begun:.0f} s",
+        flush=True,
+    )
+
+
+def decoded(paths: list[str]) -> Iterator[tuple[np.ndarray, int] | str]:
+    """What `Decoded` makes of all files, in order; says now and then how many are done."""
+    cores = len(os.sched_getaffinity(0))
+    generator = torch.Generator()  # its own, or it would draw from the global one
+    loader = DataLoader(Decoded(paths), batch_size=16, num_workers=cores, collate_fn=list, generator=generator)
+    begun = last_line = time.perf_counter()
+    done = 0
+    for batch in loader:
+        yield from batch
+        done += len(batch)
+        now = time.perf_counter()
+        if now - last_line > PROGRESS_SECONDS:
+            last_line = now
+            print(f"cache: {done:,} of {len(paths):,} images, {done / (now - begun):,.0f} images/s", flush=True)
