@@ -4,50 +4,77 @@ import golden
 import pytest
 import torch
 from micro_pretrain import micro
-from torch.utils.data import DataLoader, Dataset
+from timm.optim import param_groups_weight_decay
 
 import engine_pretrain
+from engine_pretrain import Run, train_one_epoch
 from util.distributed import Processes
+from util.loading import Batch
+from util.nonfinite import NonFiniteGuard, NonFiniteLossError
+from util.preemption import Preempted, Preemption
 from util.run_log import RunLog
+from util.training_state import Progress, TrainingState, checkpoints
+from util.watchdog import Watchdog
 
+CPU = torch.device("cpu")
 IMAGES = golden.image("engine", (16, 1, 48, 48))
 NOISE = torch.rand(16, 9, generator=torch.Generator().manual_seed(0))
 
 
-class Fixed(Dataset):
-    def __len__(self):
-        return len(IMAGES)
+class Fixed:
+    """Deals out images in order; stands in for BatchLoader and its data set."""
 
-    def __getitem__(self, index):
-        return IMAGES[index]
+    def __init__(self, batch_size, images=IMAGES):
+        self.batch_size, self.images = batch_size, images
+        self.batches_per_epoch, self.seconds_waited, self.dataset = len(images) // batch_size, 0.0, self
+
+    def batches(self, epoch, first=0):
+        for number in range(first, self.batches_per_epoch):
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            yield Batch(torch.arange(len(self.images))[part], self.images[part])
+
+    def name(self, index):
+        return f"image {index}"
 
     def report_bad(self):
         pass
 
 
-def trained(tmp_path, monkeypatch, batch_size, accum_iter):
-    """A model after an epoch of plain gradient descent, with masks that belong to the images, and its loss and rate."""
-    rows = lambda seed, epoch, number, size, *_: NOISE[number * size : (number + 1) * size]  # noqa: E731
-    monkeypatch.setattr(engine_pretrain, "masking_noise", rows)
+def new_run(tmp_path, loader, accum_iter=1, optimizer=None, preemption=None, **options):
     args = Namespace(
-        batch_size=batch_size, accum_iter=accum_iter, epochs=4, lr=0.1, min_lr=0.0, warmup_epochs=0, mask_ratio=0.75,
-        amp="off", clip_grad=None, seed=0, input_size=48, output_dir=tmp_path, log_dir=tmp_path,
+        batch_size=loader.batch_size, accum_iter=accum_iter, epochs=4, lr=0.1, min_lr=0.0, warmup_epochs=0,
+        mask_ratio=0.75, amp="off", clip_grad=None, seed=0, input_size=48, output_dir=tmp_path, log_dir=tmp_path,
+        max_nonfinite=3, save_minutes=0, keep=0,
     )  # fmt: skip
-    processes = Processes(0, 1, torch.device("cpu"))
-    loader = DataLoader(Fixed(), batch_size=batch_size)
+    vars(args).update(options)
+    processes = Processes(0, 1, CPU)
     torch.manual_seed(0)
     model = micro(img_size=48)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    run_log = RunLog(args, processes, len(loader) // accum_iter, 0)
-    result = engine_pretrain.train_one_epoch(model, loader, optimizer, scaler, 0, run_log, processes, args)
-    run_log.close()
-    return model.state_dict(), result
+    optimizer = optimizer(model) if optimizer else torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+    state = TrainingState(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), Progress())
+    log = RunLog(args, processes, loader.batches_per_epoch // accum_iter, 0)
+    guard = NonFiniteGuard(CPU, uses_scaler=False)
+    return Run(model, state, loader, log, processes, guard, Watchdog(None, 0, 1, 0), preemption or Preemption(), args)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, monkeypatch):
-    whole, (loss, lr) = trained(tmp_path, monkeypatch, batch_size=8, accum_iter=1)
-    parts, (loss_of_parts, lr_of_parts) = trained(tmp_path, monkeypatch, batch_size=2, accum_iter=4)
+def adamw(model):
+    return torch.optim.AdamW(param_groups_weight_decay(model, 0.05), lr=0.1, fused=True)
+
+
+@pytest.fixture
+def noise_of_images(monkeypatch):
+    """Masks that belong to the images, whatever their batch."""
+    rows = lambda seed, epoch, number, size, *_: NOISE[number * size : (number + 1) * size]  # noqa: E731
+    monkeypatch.setattr(engine_pretrain, "masking_noise", rows)
+
+
+@pytest.mark.usefixtures("noise_of_images")
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
+    results = []
+    for batch_size, accum_iter in ((8, 1), (2, 4)):
+        run = new_run(tmp_path, Fixed(batch_size), accum_iter)
+        results.append((train_one_epoch(run), run.state.model.state_dict()))
+    ((loss, lr), whole), ((loss_of_parts, lr_of_parts), parts) = results
     torch.manual_seed(0)
     start = micro(img_size=48).state_dict()
     moved = {key: (whole[key] - start[key]).abs().max() for key in whole}
@@ -56,9 +83,58 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, monkeypatc
     assert (loss_of_parts, lr_of_parts) == pytest.approx((loss, lr), rel=1e-5)
 
 
-def test_the_rate_follows_the_place_in_the_epoch(tmp_path, monkeypatch):
-    _, (_, lr) = trained(tmp_path, monkeypatch, batch_size=4, accum_iter=1)
+def test_the_rate_follows_the_place_in_the_epoch(tmp_path):
+    _, lr = train_one_epoch(new_run(tmp_path, Fixed(4)))
     assert lr == pytest.approx(0.1 * 0.5 * (1 + torch.tensor(torch.pi * 0.75 / 4).cos().item()))
+
+
+@pytest.mark.usefixtures("noise_of_images")
+def test_a_batch_whose_loss_is_not_finite_changes_nothing(tmp_path):
+    """Its images come in the middle, so that the optimizer has moments that must stay as they are."""
+    broken = IMAGES.clone()
+    broken[9] = float("nan")
+    run = new_run(tmp_path, Fixed(4, broken), optimizer=adamw)
+    loss, _ = train_one_epoch(run)
+    expected = new_run(tmp_path, Fixed(4), optimizer=adamw)
+    good = [batch for batch in expected.loader.batches(0) if batch.indices[0] != 8]
+    expected.loader.batches, expected.loader.batches_per_epoch = lambda epoch, first: iter(good), 3
+    # the same rates and masks for the other three batches
+    rates = iter([engine_pretrain.rate_of_step(run, 0, step) for step in (0, 1, 3, 3)])
+    masks = iter([NOISE[:4], NOISE[4:8], NOISE[12:]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_pretrain, "rate_of_step", lambda *_: next(rates))
+        patch.setattr(engine_pretrain, "masking_noise", lambda *_: next(masks))
+        expected_loss, _ = train_one_epoch(expected)
+    assert loss == expected_loss
+    assert run.state.progress.skipped == 1
+    ours, others = run.state.model.state_dict(), expected.state.model.state_dict()
+    assert all(torch.equal(ours[key], others[key]) for key in ours)
+
+
+def test_too_many_bad_steps_in_a_row_name_the_last_images_over_the_end_of_an_epoch(tmp_path):
+    broken = torch.full_like(IMAGES[:8], float("nan"))
+    run = new_run(tmp_path, Fixed(4, broken), optimizer=adamw)
+    train_one_epoch(run)
+    with pytest.raises(NonFiniteLossError, match="not finite in 3 steps in a row") as raised:
+        train_one_epoch(run)
+    assert raised.value.images == [f"image {number}" for number in range(4, 8)]
+
+
+def test_a_signal_saves_the_state_after_the_step_in_progress(tmp_path):
+    preemption = Preemption()
+    run = new_run(tmp_path, Fixed(4), optimizer=adamw, preemption=preemption)
+    whole = run.loader.batches
+
+    def interrupted(epoch, first=0):
+        for number, batch in enumerate(whole(epoch, first)):
+            preemption.received = "SIGUSR1" if number == 1 else ""
+            yield batch
+
+    run.loader.batches = interrupted
+    with pytest.raises(Preempted, match="SIGUSR1 came: stopped after step 2/4 of epoch 1"):
+        train_one_epoch(run)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0-2.pth"]
+    assert run.state.progress.step == 2
 
 
 def test_gradients_are_clipped_to_the_norm():

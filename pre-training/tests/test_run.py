@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,9 +77,10 @@ def test_a_run_learns_and_leaves_its_files(plain_run):
     assert list(found) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert found[8] < 0.97 * found[1]
     files = sorted(p.name for p in output.iterdir() if not p.name.startswith("events"))
-    assert files == ["checkpoint-4.pth", "checkpoint-8.pth", "log.txt", "reconstruction-6.png", "reconstruction-8.png"]
+    saved = ["checkpoint-4.pth", "checkpoint-4.pth.sha256", "checkpoint-8.pth", "checkpoint-8.pth.sha256"]
+    assert files == [*saved, "log.txt", "reconstruction-6.png", "reconstruction-8.png"]
     line = r"epoch 2/8  step 5/5  loss \d\.\d+  lr \S+  grad norm \d\S+  [\d.]+ images/s  "
-    line += r"memory [\d.]+ GB  left \d+:\d+:\d+"
+    line += r"waiting for data \d+%  memory [\d.]+ GB  left \d+:\d+:\d+"
     assert re.search(line, printed)
     with Image.open(output / "reconstruction-8.png") as panel:
         assert panel.size[0] > 1000
@@ -96,7 +98,7 @@ def test_a_run_writes_tensorboard(plain_run):
 def test_a_checkpoint_is_plain_data_and_complete(plain_run):
     output, _ = plain_run
     content = load_checkpoint(output / "checkpoint-8.pth")
-    assert content.keys() == {"model", "optimizer", "epoch", "scaler", "args"}
+    assert content.keys() == {"model", "optimizer", "epoch", "scaler", "args", "progress"}
     assert content["epoch"] == 8
     assert content["args"]["model"] == "micro"
     assert list(content["model"]) == list(micro(img_size=48).state_dict())
@@ -164,6 +166,7 @@ def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path)
     content["args"] = Namespace(**content["args"])
     for group in content["optimizer"]["param_groups"]:
         del group["fused"], group["foreach"]
+    del content["progress"]
     for moments in content["optimizer"]["state"].values():
         moments["step"] = int(moments["step"])
     torch.save(content, tmp_path / "published.pth")
@@ -172,11 +175,49 @@ def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path)
     assert losses(tmp_path / "out") == {epoch: loss for epoch, loss in losses(output).items() if epoch > 4}
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(images, tmp_path):
-    done = run(options(images, tmp_path, lr=1e30, warmup_epochs=0, epochs=3))
+def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run_with_its_images(images, plain_run, tmp_path):
+    output, _ = plain_run
+    (tmp_path / "out").mkdir()
+    for suffix in ("pth", "pth.sha256"):
+        shutil.copy(output / f"checkpoint-4.{suffix}", tmp_path / "out")
+    changes = {"lr": 1e30, "warmup_epochs": 0, "epochs": 20, "max_nonfinite": 7, "resume": "auto"}
+    done = run(options(images, tmp_path / "out", **changes))
     assert done.returncode == 1
-    assert re.search(r"error: the loss is (nan|inf) in epoch \d", done.stderr)
-    assert not list(tmp_path.glob("*.pth"))
+    assert "the loss was not finite in 7 steps in a row: going back to " in done.stdout
+    assert "checkpoint-4.pth with half the learning rate" in done.stdout
+    assert re.search(r"lr 8\.\S+e\+29 .* steps skipped", done.stdout)
+    assert re.search(r"lr 4\.\S+e\+29 .* steps skipped", done.stdout)
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("error: the loss was not finite in 7 steps in a row, also after going back")
+    listed = (tmp_path / "out" / "nonfinite-images.txt").read_text().splitlines()
+    assert len(listed) == 8
+    assert all(Path(path).is_file() and path in message for path in listed)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["checkpoint-4.pth"]
+
+
+def test_half_the_rate_may_help(images, tmp_path):
+    """A rate that is not too large any more after it is halved; without a checkpoint the run begins again."""
+    script = tmp_path / "halved.py"
+    script.write_text(
+        "import runpy, sys, torch\n"
+        f"sys.argv[0] = {str(SCRIPT)!r}\n"
+        "from torch.optim import AdamW\n"
+        "step = AdamW.step\n"
+        "def fragile(self, closure=None):\n"
+        "    if self.param_groups[0]['lr'] > 0.006:\n"
+        "        self.param_groups[0]['params'][0].data.fill_(float('nan'))\n"
+        "    return step(self, closure)\n"
+        "AdamW.step = fragile\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    changes = {"lr": 0.01, "warmup_epochs": 0, "max_nonfinite": 4, "epochs": 2}
+    command = [sys.executable, str(script), *options(images, tmp_path / "out", **changes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the loss was not finite in 4 steps in a row: going back to the beginning with half" in done.stdout
+    progress = load_checkpoint(tmp_path / "out" / "checkpoint-2.pth")["progress"]
+    assert (progress["lr_factor"], progress["skipped"]) == (0.5, 4)
+    assert all(np.isfinite(loss) for loss in losses(tmp_path / "out").values())
 
 
 def bad_inputs(images, tmp_path):
@@ -214,7 +255,9 @@ def bad_inputs(images, tmp_path):
         "no output": ({"output_dir": weights / "out"}, "weights.pth/out cannot be made: Not a directory"),
         "launcher": ({"dist_url": "env:// --dist_on_itp"}, "OpenMPI did not start this process"),
         "used folder": ({"output_dir": ran}, "checkpoint-7.pth is there already"),
-        "nothing whole": ({"output_dir": ran, "resume": "auto"}, "no checkpoint in .*ran can be read"),
+        "nothing whole": ({"output_dir": ran, "resume": "auto"}, "no checkpoint in .*ran can be continued"),
+        "shards and folders": ({"data_path": f"{images} a.tar"}, "folders cannot be mixed with shards such as a.tar"),
+        "bucket": ({"bucket_mb": 0}, "--bucket_mb 0.0: must be positive"),
     }
 
 

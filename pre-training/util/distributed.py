@@ -1,24 +1,42 @@
-"""One process or many: who am I, and the two collective operations that training needs."""
+"""One process or many: who am I, and the collective operations that training needs."""
 
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from saratrx.errors import InputError
 
+Decision = TypeVar("Decision")
+# of a collective operation; the watchdog ends a hung run long before, and one process may be busy for long
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all: its rank, how many there are, its device."""
+    """This process among all: its rank, how many there are, its device, and how it reaches the others.
+
+    `store` and `control` are None for a process that no launcher started. `control` is a group on the CPUs, for what
+    the processes have to agree on without waiting for their GPUs.
+    """
 
     rank: int
     world_size: int
     device: torch.device
+    store: dist.Store | None = None
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def restarts(self) -> int:
+        """How often torchrun has started the processes again."""
+        return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
     @property
     def is_main(self) -> bool:
@@ -60,25 +78,76 @@ def start(args: Namespace) -> Processes:
         if device.index >= torch.cuda.device_count():
             raise InputError(f"process {device.index} of this machine has no GPU: {torch.cuda.device_count()} are here")
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=args.dist_url, rank=rank, world_size=world_size)
+    try:
+        store, rank, world_size = next(iter(dist.rendezvous(args.dist_url, rank, world_size)))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT,
+            device_id=device if device.type == "cuda" else None,
+        )  # fmt: skip
+    except (dist.DistError, ValueError) as error:
+        raise InputError(f"the {world_size} processes did not meet at {args.dist_url}: {error}") from error
+    control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
     if rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
-    return Processes(rank, world_size, device)
+    return Processes(rank, world_size, device, store, control)
 
 
 def stop() -> None:
     """Leave the group, if there is one."""
     if dist.is_initialized():
+        dist.barrier()  # the process that hosts the store must not leave first
         dist.destroy_process_group()
 
 
-def mean(value: torch.Tensor) -> float:
-    """The mean of a scalar tensor over all processes."""
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether a collective operation failed because another process is gone."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)  # gloo has no type of its own
+
+
+def total(value: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes; the argument is left as it was."""
+    value = value.clone()
     if dist.is_initialized():
         dist.all_reduce(value)
-        value = value / dist.get_world_size()
-    return value.item()
+    return value
+
+
+def largest(number: int, processes: Processes) -> int:
+    """The largest of the processes' numbers, without a word to the GPUs."""
+    if processes.control is None:
+        return number
+    value = torch.tensor(number)
+    dist.all_reduce(value, dist.ReduceOp.MAX, group=processes.control)
+    return int(value)
+
+
+def gathered(value: Decision, processes: Processes) -> list[Decision]:
+    """Every process's value, in the order of ranks."""
+    if processes.control is None:
+        return [value]
+    values: list = [None] * processes.world_size
+    dist.all_gather_object(values, value, group=processes.control)
+    return values
+
+
+def decided_by_main(decide: Callable[[], Decision], processes: Processes) -> Decision:
+    """What the main process decides, for all; its `InputError` is raised there and ends the others in silence."""
+    if processes.control is None:
+        return decide()
+    outcome: list = [None, False]  # the decision, and whether it was an error
+    error: InputError | None = None
+    if processes.is_main:
+        try:
+            outcome[0] = decide()
+        except InputError as raised:
+            error, outcome[1] = raised, True
+    dist.broadcast_object_list(outcome, group=processes.control)
+    if error is not None:
+        raise error
+    if outcome[1]:
+        sys.exit(2)
+    return outcome[0]
 
 
 def union(flags: torch.Tensor, device: torch.device) -> None:

@@ -1,0 +1,173 @@
+"""Several processes, as a cluster treats them. Each run is a small one on the CPU."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from test_run import SCRIPT, free_port, images, losses, options, plain_run  # noqa: F401 - fixtures
+
+from saratrx.checkpoint import load_checkpoint
+
+
+class Printed:
+    """A process whose output can be waited for."""
+
+    def __init__(self, command, environment):
+        self.process = subprocess.Popen(
+            command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        self.text = ""
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.text += line
+
+    def wait_for(self, pattern, seconds=120):
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.text)):
+            assert time.monotonic() < deadline, f"no {pattern} in:\n{self.text}"
+            time.sleep(0.02)
+        return found
+
+    def ended(self, seconds=120):
+        code = self.process.wait(timeout=seconds)
+        self.reader.join(timeout=10)
+        return code
+
+    def kill(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def started():
+    """Start processes that do not outlive the test."""
+    running = []
+
+    def start(command, **environment):
+        running.append(Printed(command, environment))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+
+
+def two(started, arguments):
+    """The two processes of a run that no launcher watches over."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return [started(command, RANK=str(rank), LOCAL_RANK="0", **meeting) for rank in (0, 1)]
+
+
+def long(images, output, **changes):  # noqa: F811
+    return options(images, output, **{"epochs": 2000, "batch_size": 4, "num_workers": 1, "resume": "auto"} | changes)
+
+
+def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images, plain_run, started, tmp_path):  # noqa: F811
+    output, _ = plain_run
+    arguments = options(images, tmp_path, epochs=8, batch_size=4, resume="auto", image_every=0)
+    first, second = two(started, arguments)
+    first.wait_for("epoch 2/8 done")
+    second.process.send_signal(signal.SIGUSR1)
+    assert (first.ended(), second.ended()) == (75, 75)
+    assert re.search(r"SIGUSR1 came: stopped after step \d/5 of epoch \d; go on with --resume auto", first.text)
+    for process in two(started, arguments):
+        assert process.ended() == 0, process.text
+    assert losses(tmp_path) == pytest.approx(losses(output), rel=1e-4)
+    one, again = (load_checkpoint(p / "checkpoint-8.pth")["model"] for p in (output, tmp_path))
+    assert max((one[k].float() - again[k].float()).abs().max().item() for k in one) < 1e-3
+
+
+def test_a_process_that_dies_ends_the_other_with_a_message(images, started, tmp_path):  # noqa: F811
+    first, second = two(started, long(images, tmp_path))
+    first.wait_for("epoch 2/2000 done")
+    second.process.kill()
+    begun = time.monotonic()
+    assert first.ended() == 1
+    assert time.monotonic() - begun < 60
+    assert re.search(r"error: .*start the run again with --resume auto", first.text), first.text
+    assert "Traceback" not in first.text
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_stands_still_ends_the_other_with_a_message(images, started, tmp_path, victim):  # noqa: F811
+    processes = two(started, long(images, tmp_path, hang_seconds=4))
+    processes[0].wait_for("epoch 2/2000 done")
+    processes[victim].process.send_signal(signal.SIGSTOP)
+    other = processes[1 - victim]
+    assert other.ended(60) == 1
+    reason = (
+        "process 1 on .* has given no sign of life for"
+        if victim
+        else "(process 0|the process by which all processes met) has (given no sign|not answered)"
+    )
+    assert re.search(rf"error: .*{reason}.*start the run again with --resume auto", other.text), other.text
+
+
+def test_a_process_whose_loader_hangs_is_named(images, started, tmp_path):  # noqa: F811
+    """Both main threads wait then: one for its data, the other for the first."""
+    script = tmp_path / "hanging.py"
+    script.write_text(
+        "import os, runpy, sys, time\n"
+        f"sys.argv[0] = {str(SCRIPT)!r}\n"
+        f"sys.path[:0] = [{str(SCRIPT.parents[1])!r}]\n"
+        "from util import loading\n"
+        "finish = loading.BatchLoader.finish\n"
+        "def hang(self, loaded):\n"
+        "    hang.calls += 1\n"
+        "    if hang.calls == 12 and os.environ['RANK'] == '1':\n"
+        "        time.sleep(1000)\n"
+        "    return finish(self, loaded)\n"
+        "hang.calls = 0\n"
+        "loading.BatchLoader.finish = hang\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    command = [sys.executable, str(script), *long(images, tmp_path / "out", hang_seconds=4)]
+    processes = [started(command, RANK=str(rank), LOCAL_RANK="0", **meeting) for rank in (0, 1)]
+    for process in processes:
+        assert process.ended(90) == 1
+        assert re.search(r"error: no progress for \d+ s \(process 1 on \S+: loading data\)", process.text), process.text
+
+
+def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started, tmp_path):  # noqa: F811
+    """The rendezvous starts both workers again, and the run goes on from its last state."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+    launcher += ["--max-restarts", "2", "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
+    arguments = options(images, tmp_path, epochs=40, batch_size=4, save_minutes=0.01, save_every=5, keep=2)
+    agents = [started([*launcher, "--local_addr", "127.0.0.1", str(SCRIPT), *arguments]) for _ in range(2)]
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("checkpoint-5.pth")):
+        assert time.monotonic() < deadline, agents[0].text + agents[1].text
+        time.sleep(0.02)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(agents[1].process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    for agent in agents:
+        assert agent.ended() == 0, agent.text
+    assert re.search(r"continuing \S*checkpoint-\d+(-\d+)?.pth after epoch \d+", agents[0].text + agents[1].text)
+    assert losses(tmp_path).keys() == set(range(1, 41))
+
+
+@pytest.mark.parametrize(("reduce", "tolerance"), [("float32", 1e-4), ("bf16", 2e-3)])
+def test_accumulated_gradients_of_two_processes_are_those_of_one(images, started, tmp_path, reduce, tolerance):  # noqa: F811
+    common = {"epochs": 3, "accum_iter": 2, "image_every": 0, "lr": 5e-3}
+    one = started([sys.executable, str(SCRIPT), *options(images, tmp_path / "one", batch_size=4, **common)])
+    assert one.ended() == 0, one.text
+    arguments = options(images, tmp_path / "two", batch_size=2, grad_reduce=reduce, bucket_mb=0.05, **common)
+    for process in two(started, arguments):
+        assert process.ended() == 0, process.text
+    expected, found = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert expected[3] < 0.97 * expected[1]
+    assert found == pytest.approx(expected, rel=tolerance)
+    assert (found == pytest.approx(expected, rel=1e-6)) == (reduce == "float32")

@@ -1,0 +1,38 @@
+"""A trace of a few steps, for `chrome://tracing` or Perfetto."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+WAIT, WARMUP, STEPS = 3, 2, 5
+
+
+@contextmanager
+def traced(folder: str | Path | None, rank: int, device: torch.device) -> Iterator[profile | None]:
+    """Within this context, record steps 6 to 10 to `trace-rank<rank>.json.gz`; call `.step()` after each step.
+
+    Args:
+        folder: where the trace goes; None records nothing and yields None.
+        rank: of this process.
+        device: whose kernels are recorded beside the CPU's operators.
+
+    """
+    if folder is None:
+        yield None
+        return
+    path = Path(folder) / f"trace-rank{rank}.json.gz"
+
+    def write(finished: profile) -> None:
+        finished.export_chrome_trace(str(path))
+        print(f"trace of {STEPS} steps: {path}", flush=True)
+
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    with profile(
+        activities=activities,
+        schedule=schedule(wait=WAIT, warmup=WARMUP, active=STEPS, repeat=1),
+        on_trace_ready=write,
+    ) as recording:
+        yield recording
