@@ -33,6 +33,7 @@ from torchvision import transforms
 from saratrx.errors import exit_on_input_error
 from util.datasets import find_images
 from util.distributed import Processes
+from util.host_memory import keep_freed_memory
 from util.loading import BatchLoader, open_images
 from util.shards import count_images, find_shards
 
@@ -98,11 +99,13 @@ def published_path(paths: list[str], args: argparse.Namespace, device: torch.dev
     return epoch
 
 
-def our_path(data_path: list[str], cache: str, augment: str, args: argparse.Namespace) -> Callable[[], int]:
-    """An epoch of one of our paths; returns its number of images."""
+def our_path(
+    data_path: list[str], cache: str, augment: str, workers: int, args: argparse.Namespace
+) -> Callable[[], int]:
+    """An epoch of one of our paths, with that many loader processes; returns its number of images."""
     options = argparse.Namespace(
         data_path=data_path, cache=cache, augment=augment, input_size=args.input_size, batch_size=args.batch_size,
-        num_workers=args.num_workers, pin_mem=True, seed=0, max_bad=0.01, output_dir=str(args.folder),
+        num_workers=workers, pin_mem=True, seed=0, max_bad=0.01, output_dir=str(args.folder),
     )  # fmt: skip
     processes = Processes(0, 1, torch.device(args.device))
     shards = find_shards(data_path, cache)
@@ -137,6 +140,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
 
+    keep_freed_memory()
     device, cores = torch.device(args.device), len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
@@ -152,13 +156,17 @@ def main() -> None:
             ("cache", args.data_path, cache),
         ):
             for augment in ("loader", "device"):
-                forms[f"{name}, augment {augment}"] = our_path(data, cached, augment, args)
+                forms[f"{name}, augment {augment}"] = our_path(data, cached, augment, args.num_workers, args)
+        if device.type == "cpu":  # the main process has the cores to itself then
+            forms["cache, augment device, no loader processes"] = our_path(args.data_path, cache, "device", 0, args)
 
         machine = describe(device)
         print(f"{machine}\n{len(paths)} images, batches of {args.batch_size}, {args.num_workers} loader processes")
         speeds: dict[str, list[float]] = {name: [] for name in forms}
         for number in range(args.rounds + 1):
             for name, epoch in forms.items():
+                # more threads than cores would wait for each other, in vain
+                torch.set_num_threads(cores if "no loader" in name else max(cores - args.num_workers, 1))
                 found = speed(epoch, device)
                 if number:  # the first round starts the processes and fills the page cache
                     speeds[name].append(found)
@@ -167,7 +175,7 @@ def main() -> None:
         for name, found in speeds.items():
             ratio = median(f / p for f, p in zip(found, speeds["published"], strict=True))
             rate = median(found)
-            print(f"  {name:24} {rate:9.0f} images/s  {rate / cores:8.0f} per core  ratio {ratio:6.2f}", flush=True)
+            print(f"  {name:42} {rate:7.0f} images/s  {rate / cores:8.0f} per core  ratio {ratio:6.2f}", flush=True)
             results[name] = {"images_per_second": rate, "ratio": ratio}
         if args.json:
             args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

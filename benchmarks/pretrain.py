@@ -35,6 +35,7 @@ from models.gradient_feature import GradientFeature
 from models.models_hivit_mae import MODELS
 from saratrx.hivit import SIZES
 from util.distributed import Processes
+from util.host_memory import keep_freed_memory
 from util.loading import BatchLoader, open_images
 from util.precision import compiled, resolve_amp
 
@@ -254,6 +255,7 @@ def main() -> None:
         print_peak_memory(args)
         return
 
+    keep_freed_memory()
     device = torch.device(args.device)
     forms = args.forms or default_forms(device)
     machine = describe(device)

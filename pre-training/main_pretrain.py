@@ -29,6 +29,7 @@ from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError, exit_on_input_error
 from util import distributed, panel, training_state
 from util.distributed import Processes
+from util.host_memory import keep_freed_memory
 from util.loading import BatchLoader, open_images
 from util.nonfinite import NonFiniteGuard, NonFiniteLossError
 from util.options import parse_options
@@ -70,6 +71,7 @@ def pretrain(args: Namespace, processes: Processes, watchdog: Watchdog) -> None:
     args.amp, why_amp = resolve_amp(args.amp, device)
     args.compile, why_compile = resolve_compile(args.compile, device)
     allow_tf32()
+    keep_freed_memory()
     for folder in (output_dir, Path(args.log_dir)):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ def test_the_crop_of_a_replaced_image_is_drawn_for_its_own_index(tmp_path):
     (tmp_path / "03.png").write_text("broken")
     dataset = PretrainImages([tmp_path], 32, 0, max_bad=0.1)
     replacement = dataset.read(4)
-    crop = dataset.augmentation.draw(0, 3, replacement)
+    crop = dataset.augmentation.draw(0, 3, *replacement.shape)
     assert torch.equal(dataset[3][1], dataset.augmentation.apply(replacement, crop))
     assert not torch.equal(dataset[3][1], dataset[4][1])
 
@@ -134,5 +134,4 @@ def test_a_cache_changes_nothing_but_the_speed(tmp_path, capfd):
     assert "03.png" in capfd.readouterr().out
     for index in range(12):
         assert torch.equal(plain[index][1], cached[index][1])
-    plain, cached = (torch.stack([x.float().mean() for x in dataset.examples(5)]) for dataset in (plain, cached))
-    assert torch.equal(plain, cached)
+    assert all(np.array_equal(a, b) for a, b in zip(plain.examples(5), cached.examples(5), strict=True))

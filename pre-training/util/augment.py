@@ -4,13 +4,21 @@ What is drawn is split from its application, so that an image can be augmented h
 a whole batch at once.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from util.seeds import CROP, derived_seed
+from util.seeds import CROP, uniforms
+
+AREA = (0.2, 1.0)  # of the crop, as a share of the image's
+LARGEST_RATIO = 4 / 3  # of a crop's width and height, and of its height and width
+ATTEMPTS = 10  # to draw a crop that fits into the image
+CONTRAST = (0.5, 1.5)  # times the distance from the mean
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,9 @@ class Crop:
     flip: bool  # left and right change places, after the cropping
     contrast: float  # 0.5 to 1.5 times the distance from the mean
 
-    def cut(self, image: torch.Tensor) -> torch.Tensor:
-        """A view of the crop's pixels, not flipped: [..., H, W] -> [..., height, width]."""
-        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """A view of the crop's pixels, not flipped: [H, W] -> [height, width]."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 class Augmentation:
@@ -41,36 +49,55 @@ class Augmentation:
 
     def __init__(self, size: int, seed: int, on_device: bool) -> None:
         self.size, self.seed, self.on_device = size, seed, on_device
-        self.crop = v2.RandomResizedCrop(size, scale=(0.2, 1.0), interpolation=InterpolationMode.BICUBIC)
-        self.flip = v2.RandomHorizontalFlip()
-        self.jitter = v2.ColorJitter(contrast=0.5)
 
     def sample(
-        self, epoch: int, index: int, image: torch.Tensor
-    ) -> tuple[int, torch.Tensor] | tuple[int, torch.Tensor, Crop]:
-        """An image uint8 [1, H, W] as data sets give it.
+        self, epoch: int, index: int, image: np.ndarray
+    ) -> tuple[int, torch.Tensor] | tuple[int, np.ndarray, Crop]:
+        """An image uint8 [H, W] as data sets give it.
 
         Returns:
-            Its index and the augmented image; or its index, the crop's pixels uint8 [1, height, width], and the crop.
+            Its index and the augmented image; or its index, the crop's pixels uint8 [height, width], and the crop.
 
         """
-        crop = self.draw(epoch, index, image)
+        crop = self.draw(epoch, index, *image.shape)
         if self.on_device:
             return index, crop.cut(image), crop
         return index, self.apply(image, crop)
 
-    def draw(self, epoch: int, index: int, image: torch.Tensor) -> Crop:
-        """Draw for one image [..., H, W], in the order in which v2.Compose would; global random state is left alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derived_seed(CROP, self.seed, epoch, index))
-            box = self.crop.make_params([image])
-            flip = torch.rand(1).item() < self.flip.p
-            contrast = self.jitter.make_params([image])["contrast_factor"]
-        return Crop(**box, flip=flip, contrast=contrast)
+    def draw(self, epoch: int, index: int, height: int, width: int) -> Crop:
+        """Draw for one image of height x width pixels.
 
-    def apply(self, image: torch.Tensor, crop: Crop) -> torch.Tensor:
-        """Augment one image: uint8 [1, H, W] -> float32 [1, S, S] in [0, 1]."""
-        image = functional.resize(crop.cut(image), [self.size, self.size], self.crop.interpolation, antialias=True)
+        By the rules of torchvision's RandomResizedCrop, RandomHorizontalFlip and ColorJitter, whose own drawing would
+        take longer than all else that is done to an image of a cache.
+        """
+        random = uniforms(CROP, self.seed, epoch, index)
+        flip, contrast = next(random) < 0.5, between(*CONTRAST, next(random))
+        return Crop(*self.draw_box(random, height, width), flip, contrast)
+
+    def draw_box(self, random: Iterator[float], height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a crop of an image of height x width."""
+        for _ in range(ATTEMPTS):
+            area = height * width * between(*AREA, next(random))
+            ratio = math.exp(between(-math.log(LARGEST_RATIO), math.log(LARGEST_RATIO), next(random)))
+            tall, wide = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < tall <= height and 0 < wide <= width:
+                top, left = int((height - tall + 1) * next(random)), int((width - wide + 1) * next(random))
+                return top, left, tall, wide
+        # an image so long that no crop fits: its middle
+        tall = min(height, round(width * LARGEST_RATIO))
+        wide = min(width, round(height * LARGEST_RATIO))
+        return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+    def apply(self, image: np.ndarray, crop: Crop) -> torch.Tensor:
+        """Augment one image: uint8 [H, W] -> float32 [1, S, S] in [0, 1]."""
+        pixels = torch.from_numpy(crop.cut(image))[None]
+        size = [self.size, self.size]
+        pixels = functional.resize(pixels, size, InterpolationMode.BICUBIC, antialias=True)
         if crop.flip:
-            image = functional.horizontal_flip(image)
-        return functional.to_dtype(functional.adjust_contrast(image, crop.contrast), torch.float32, scale=True)
+            pixels = functional.horizontal_flip(pixels)
+        return functional.to_dtype(functional.adjust_contrast(pixels, crop.contrast), torch.float32, scale=True)
+
+
+def between(low: float, high: float, share: float) -> float:
+    """The number at a share, 0 to 1, of the way from one to another."""
+    return low + (high - low) * share

@@ -86,20 +86,20 @@ class PretrainImages(Dataset):
         """Choose the epoch whose augmentation is drawn; before the loader is iterated."""
         self.epoch.fill_(epoch)
 
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | tuple[int, torch.Tensor, Crop]:
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | tuple[int, np.ndarray, Crop]:
         return self.augmentation.sample(int(self.epoch), index, self.read(index))
 
-    def read(self, index: int) -> torch.Tensor:
-        """The image at `index`, or the next that can be read, uint8 [1, H, W]; blank if too many in a row cannot."""
+    def read(self, index: int) -> np.ndarray:
+        """The image at `index`, or the next that can be read, uint8 [H, W]; blank if too many in a row cannot."""
         tolerated = int(self.bad_images.max_bad * len(self))
         for place in range(index, index + tolerated + 1):
             candidate = place % len(self)
-            if not self.bad[candidate]:
+            if not self.bad_images.is_flagged(candidate):
                 try:
-                    return torch.from_numpy(self.decode(candidate))[None]
+                    return self.decode(candidate)
                 except sar_image.ImageError as error:
                     self.bad_images.mark(candidate, str(error))
-        return torch.zeros(1, self.input_size, self.input_size, dtype=torch.uint8)  # `report_bad` ends the run
+        return np.zeros((self.input_size, self.input_size), np.uint8)  # `report_bad` ends the run
 
     def decode(self, index: int) -> np.ndarray:
         """The very image at `index`, uint8 [H, W]; raises ImageError."""
@@ -109,8 +109,8 @@ class PretrainImages(Dataset):
         """The path of an image."""
         return self.paths[index]
 
-    def examples(self, count: int) -> list[torch.Tensor]:
-        """Up to `count` images, always the same ones, uint8 [1, H, W]."""
+    def examples(self, count: int) -> list[np.ndarray]:
+        """Up to `count` images, always the same ones, uint8 [H, W]."""
         indices = np.random.default_rng(0).permutation(len(self))[:count]
         return [self.read(index) for index in sorted(indices.tolist())]
 

@@ -148,7 +148,7 @@ class BatchLoader:
     def finish(self, loaded: resample.CropBatch | list[torch.Tensor]) -> Batch:
         """What a worker made, on the device, with the augmentation that was left to it."""
         if isinstance(loaded, resample.CropBatch):
-            return Batch(loaded.indices, resample.resize_crops(loaded.to(self.device), self.input_size))
+            return Batch(torch.tensor(loaded.indices), resample.resize_crops(loaded.to(self.device), self.input_size))
         indices, images = loaded
         return Batch(indices, images.to(self.device, non_blocking=True))
 

@@ -23,7 +23,7 @@ def fixed_images(dataset: PretrainImages | ShardImages, count: int) -> torch.Ten
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-    return torch.stack([transform(image) for image in dataset.examples(count)])
+    return torch.stack([transform(torch.from_numpy(image)[None]) for image in dataset.examples(count)])
 
 
 @torch.no_grad()

@@ -3,6 +3,11 @@
 So a resumed run continues exactly, and neither the number of loader workers nor that of processes changes the data.
 """
 
+import hashlib
+import itertools
+import struct
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -12,6 +17,13 @@ CROP, MASK, RANK, SHARDS, CHUNK = range(5)  # what the numbers are for
 def derived_seed(*parts: int) -> int:
     """One seed from several non-negative numbers, e.g. (purpose, seed, epoch, index); other parts, another seed."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def uniforms(*parts: int) -> Iterator[float]:
+    """Numbers in [0, 1) without end, for a place as in `derived_seed`; for a few, cheaper than seeding a generator."""
+    for block in itertools.count():
+        digest = hashlib.blake2b(repr((*parts, block)).encode()).digest()
+        yield from ((bits >> 11) * 2.0**-53 for bits in struct.unpack("<8Q", digest))
 
 
 def masking_noise(

@@ -244,7 +244,7 @@ class ShardImages(IterableDataset):
         self.position.copy_(torch.tensor([epoch, first]))
         self.bad.zero_()
 
-    def __iter__(self) -> Iterator[tuple[int, torch.Tensor] | tuple[int, torch.Tensor, Crop]]:
+    def __iter__(self) -> Iterator[tuple[int, torch.Tensor] | tuple[int, np.ndarray, Crop]]:
         epoch, first = self.position.tolist()
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
@@ -295,22 +295,22 @@ class ShardImages(IterableDataset):
         for missing in range(max(number, first), stop):
             yield start + missing, "", None
 
-    def decode(self, images: list[tuple[int, str, bytes | None]], number: int) -> torch.Tensor:
+    def decode(self, images: list[tuple[int, str, bytes | None]], number: int) -> np.ndarray:
         """The image at a place of a chunk, else the nearest behind it that can be decoded, else before it.
 
         Returns:
-            uint8 [1, H, W]; blank if none can, for which `report_bad` ends the run.
+            uint8 [H, W]; blank if none can, for which `report_bad` ends the run.
 
         """
         for place in (*range(number, len(images)), *reversed(range(number))):
             index, name, content = images[place]
             if content is not None:
                 try:
-                    return torch.from_numpy(sar_image.decode(name, content))[None]
+                    return sar_image.decode(name, content)
                 except sar_image.ImageError as error:
                     self.bad_images.mark(index, f"{self.urls[self.shard(index)]}: {error}")
                     images[place] = index, name, None
-        return torch.zeros(1, self.input_size, self.input_size, dtype=torch.uint8)
+        return np.zeros((self.input_size, self.input_size), np.uint8)
 
     def shard(self, index: int) -> int:
         """The number of the shard that holds an image."""
@@ -321,21 +321,21 @@ class ShardImages(IterableDataset):
         shard = self.shard(index)
         return f"{self.urls[shard]}: image {index - self.starts[shard]}"
 
-    def examples(self, count: int) -> list[torch.Tensor]:
-        """Up to `count` images, always the same ones, uint8 [1, H, W]; from as few shards as will do.
+    def examples(self, count: int) -> list[np.ndarray]:
+        """Up to `count` images, always the same ones, uint8 [H, W]; from as few shards as will do.
 
         Raises:
             InputError: if there is none.
 
         """
-        found: list[torch.Tensor] = []
+        found: list[np.ndarray] = []
         for url, size in zip(self.urls, self.counts, strict=True):
             chosen = np.random.default_rng(0).permutation(size)[: count - len(found)].tolist()
             with suppress(*STREAM_ERRORS):
                 for number, (name, content) in enumerate(islice(stream_images(url), max(chosen, default=-1) + 1)):
                     if number in chosen:
                         with suppress(sar_image.ImageError):
-                            found.append(torch.from_numpy(sar_image.decode(name, content))[None])
+                            found.append(sar_image.decode(name, content))
         if not found:
             raise InputError(f"--data_path {self.urls[0]}: no image in the shards can be read; mend them")
         return found
