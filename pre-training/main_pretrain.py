@@ -15,6 +15,7 @@ After a crash, the same command with:
 
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -55,6 +56,10 @@ def main(args: Namespace) -> None:
         pretrain(args, processes, watchdog)
     except Preempted as error:
         stopped = error
+    except NonFiniteLossError:
+        if processes.is_main:  # which tells for all
+            raise
+        sys.exit(1)
     except RuntimeError as error:
         if distributed.is_lost_connection(error):
             end(f"another process has ended or cannot be reached ({first_line(error)})")
@@ -152,9 +157,9 @@ def train(run: Run, panel_images: torch.Tensor | None) -> None:
                 log.tensorboard(lambda writer, figure=figure, step=done * 1000: writer.add_figure(
                     "reconstruction", figure, step
                 ))  # fmt: skip
-    last = output_dir / f"checkpoint-{args.epochs}.pth"
-    if not distributed.decided_by_main(last.exists, run.processes):
-        raise InputError(f"{last} could not be written: make space and go on with --resume auto")
+        last = output_dir / f"checkpoint-{done}.pth"
+        if is_last and not distributed.decided_by_main(last.exists, run.processes):
+            raise InputError(f"{last} could not be written: make space and go on with --resume auto")
 
 
 def go_back(error: NonFiniteLossError, run: Run) -> None:
@@ -227,7 +232,8 @@ def wrap(model: nn.Module, args: Namespace, processes: Processes) -> nn.Module:
 def explain(error: NonFiniteLossError, args: Namespace) -> str:
     """What went wrong and what to do, with the images; all of them go to a file."""
     listed = Path(args.output_dir) / "nonfinite-images.txt"
-    listed.write_text("\n".join(error.images) + "\n", encoding="utf-8")
+    with suppress(OSError):  # a full disk is not what this is about
+        listed.write_text("\n".join(error.images) + "\n", encoding="utf-8")
     more = f" and {len(error.images) - NAMED_AT_MOST} more" if len(error.images) > NAMED_AT_MOST else ""
     return (
         f"{error}; the images of the last such batch are {', '.join(error.images[:NAMED_AT_MOST])}{more} (all in "

@@ -151,3 +151,19 @@ def test_gradients_are_clipped_to_the_norm():
     assert engine_pretrain.clip_gradients(weights, 1.0) == pytest.approx(5.0)
     assert weights[0].grad[0] == pytest.approx(0.6)
     assert weights[1].grad[0] == pytest.approx(0.8)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_at_each_try_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    run = new_run(tmp_path, Fixed(4), optimizer=adamw)
+    run.save()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engine_pretrain, "save", full)
+    for _ in range(2):
+        train_one_epoch(run)
+        run.save()
+        told = capsys.readouterr().out
+        assert f"warning: no checkpoint could be written to {tmp_path} (No space left on device); earlier ones" in told
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0.pth"]

@@ -43,7 +43,8 @@ class Progress:
     skipped: int = 0
 
     def __str__(self) -> str:
-        return f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
+        text = f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
+        return text if self.lr_factor == 1 else f"{text}, with {self.lr_factor:g} times the learning rate"
 
     def count_in(self, images_a_step: int) -> None:
         """Express the place in steps of another size, rounded down: no image of the epoch is left out."""
