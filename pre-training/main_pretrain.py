@@ -5,8 +5,8 @@ On one GPU, or on the CPU where there is none:
 On 8 GPUs:
     torchrun --nproc_per_node 8 main_pretrain.py --data_path DIR --output_dir DIR --batch_size 100 --epochs 800
 On two machines, restarted up to three times after a failure:
-    torchrun --nnodes 2 --nproc_per_node 8 --max-restarts 3 --rdzv_backend c10d --rdzv_endpoint HOST:29400 \
-        main_pretrain.py --resume auto ...
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes 2 --nproc_per_node 8 --max-restarts 3 \
+        --rdzv_backend c10d --rdzv_endpoint HOST:29400 main_pretrain.py --resume auto ...
 Under Slurm:
     sbatch --nodes 2 --gpus-per-node 8 slurm_pretrain.sh --data_path DIR --output_dir DIR --batch_size 100
 After a crash, the same command with:

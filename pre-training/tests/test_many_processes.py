@@ -140,7 +140,8 @@ def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
     launcher += ["--max-restarts", "2", "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
     arguments = options(images, tmp_path, epochs=24, batch_size=4, save_minutes=0.01, save_every=5, keep=2)
-    agents = [started([*launcher, "--local_addr", "127.0.0.1", str(SCRIPT), *arguments]) for _ in range(2)]
+    command = [*launcher, "--local_addr", "127.0.0.1", str(SCRIPT), *arguments]
+    agents = [started(command, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1") for _ in range(2)]
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("checkpoint-5.pth")):
         assert time.monotonic() < deadline, agents[0].text + agents[1].text

@@ -138,7 +138,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--hang_seconds",
         type=float,
-        default=45,
+        default=40,
         help="time without progress after which a process counts as hung, and ends all (0: never)",
     )
     machine.add_argument("--dist_on_itp", action="store_true", help="processes were started by OpenMPI")
