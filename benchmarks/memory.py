@@ -61,7 +61,7 @@ def growth(steps: int, folder: Path) -> dict[str, list]:
     command = [sys.executable, str(MICRO), "--model", "micro", "--data_path", str(images), "--input_size", "48"]
     command += ["--output_dir", str(folder / "run"), "--cache", str(folder / "cache"), "--augment", "device"]
     command += ["--batch_size", "8", "--epochs", str(-(-steps // 50)), "--num_workers", "1", "--device", "cpu"]
-    command += ["--save_minutes", "0.1", "--keep", "2", "--image_every", "20"]
+    command += ["--save_minutes", "0.1", "--keep", "2", "--image_every", "4"]
     found: dict[str, list] = {"step": [], "resident_mb": [], "private_mb": []}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         for line in run.stdout:

@@ -35,7 +35,7 @@ from util.precision import allow_tf32, resolve_amp, resolve_compile
 def work(args: argparse.Namespace) -> None:
     """One process of a measurement; the main one prints images/s of all."""
     allow_tf32()
-    processes = distributed.start(args)
+    processes = distributed.connect(distributed.meet(args))
     device = processes.device
     args.amp, args.compile = resolve_amp(args.amp, device)[0], resolve_compile(None, device)[0]
     args.bucket_mb, args.accum_iter = args.bucket_mb[0], 1

@@ -49,10 +49,12 @@ NAMED_AT_MOST = 10  # images of a batch whose loss was not finite; all are in a 
 
 def main(args: Namespace) -> None:
     """Run pre-training as the options say."""
-    processes = distributed.start(args)
+    processes = distributed.meet(args)
     watchdog = Watchdog(processes.store, processes.rank, processes.world_size, args.hang_seconds)
     stopped: Preempted | None = None
     try:
+        with watchdog.busy("connecting"):
+            processes = distributed.connect(processes)
         pretrain(args, processes, watchdog)
     except Preempted as error:
         stopped = error
@@ -127,7 +129,8 @@ def pretrain(args: Namespace, processes: Processes, watchdog: Watchdog) -> None:
                 train(run, panel_images)
                 return
             except NonFiniteLossError as error:
-                go_back(error, run)
+                with watchdog.busy("going back"):
+                    go_back(error, run)
             finally:
                 log.close()
 

@@ -4,7 +4,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -17,14 +17,15 @@ from saratrx.errors import InputError
 Decision = TypeVar("Decision")
 # of a collective operation; the watchdog ends a hung run long before, and one process may be busy for long
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
+MEETING_TIMEOUT = timedelta(minutes=2)  # until the first process is there
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process among all: its rank, how many there are, its device, and how it reaches the others.
 
-    `store` and `control` are None for a process that no launcher started. `control` is a group on the CPUs, for what
-    the processes have to agree on without waiting for their GPUs.
+    `store` is that by which the processes meet, None for a process that no launcher started. `control` is a group on
+    the CPUs, for what they have to agree on without waiting for their GPUs; None until they are connected.
     """
 
     rank: int
@@ -44,10 +45,10 @@ class Processes:
         return self.rank == 0
 
 
-def start(args: Namespace) -> Processes:
-    """Join the other processes, if a launcher (torchrun, torch.distributed.launch, OpenMPI) started any.
+def meet(args: Namespace) -> Processes:
+    """Find the other processes, if a launcher (torchrun, torch.distributed.launch, OpenMPI, Slurm) started any.
 
-    Uses nccl on CUDA and gloo on the CPU. All but the first process are silent on stdout from here on.
+    All but the first process are silent on stdout from here on.
 
     Raises:
         InputError: if the device that is asked for is not there.
@@ -78,19 +79,29 @@ def start(args: Namespace) -> Processes:
         if device.index >= torch.cuda.device_count():
             raise InputError(f"process {device.index} of this machine has no GPU: {torch.cuda.device_count()} are here")
         torch.cuda.set_device(device)
-    try:
-        store, rank, world_size = next(iter(dist.rendezvous(args.dist_url, rank, world_size)))
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(
-            backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT,
-            device_id=device if device.type == "cuda" else None,
-        )  # fmt: skip
-    except (dist.DistError, ValueError) as error:
-        raise InputError(f"the {world_size} processes did not meet at {args.dist_url}: {error}") from error
-    control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
     if rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
-    return Processes(rank, world_size, device, store, control)
+    try:
+        store, rank, world_size = next(iter(dist.rendezvous(args.dist_url, rank, world_size, timeout=MEETING_TIMEOUT)))
+    except (dist.DistError, ValueError) as error:
+        raise InputError(
+            f"process {rank} of {world_size} did not meet the others at {args.dist_url}: {error}"
+        ) from error
+    return Processes(rank, world_size, device, store)
+
+
+def connect(processes: Processes) -> Processes:
+    """Make the group of all processes, if there are others: nccl on CUDA, gloo on the CPU."""
+    if processes.store is None:
+        return processes
+    dist.init_process_group(
+        "nccl" if processes.device.type == "cuda" else "gloo",
+        store=processes.store,
+        rank=processes.rank,
+        world_size=processes.world_size,
+        timeout=COLLECTIVE_TIMEOUT,
+    )
+    return replace(processes, control=dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT))
 
 
 def stop() -> None:

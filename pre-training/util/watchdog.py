@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 BUSY_SECONDS = 7200.0  # limit of work that is known to take long: compiling, saving, building a cache
 PATIENCE = 5  # a step may take this many times the longest one so far
+LATENESS = 3  # a process may start later than the first one by this many times what it may be silent for
 VERDICT = "watchdog/verdict"
 
 
@@ -45,7 +46,6 @@ class Watchdog:
             self.parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
             self.published = 0
             self.others: dict[int, tuple[str, float]] = {}  # what each process published last, and when it was new
-            self.started = time.monotonic()
             self.closing = threading.Event()
             self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self.thread.start()
@@ -127,9 +127,10 @@ class Watchdog:
         running = {rank: state for rank, (state, _) in states.items() if not state.get("is_done")}
         for rank, state in running.items():
             silent = states[rank][1]
-            if silent > self.seconds:
-                host = state.get("host", "an unknown machine")
-                self._sentence(f"process {rank} on {host} has given no sign of life for {silent:.0f} s")
+            if state and silent > self.seconds:
+                self._sentence(f"process {rank} on {state['host']} has given no sign of life for {silent:.0f} s")
+            if not state and silent > LATENESS * self.seconds:
+                self._sentence(f"process {rank} has not come for {silent:.0f} s")
         if not running or any(state.get("is_busy", True) for state in running.values()):
             return
         if any(state["is_stuck"] for state in running.values()):

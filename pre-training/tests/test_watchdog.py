@@ -1,0 +1,95 @@
+"""The watchdog alone, in a process that it may end. Whole runs are in test_many_processes.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PREPARATION = f"""
+import json, sys, time
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import torch.distributed as dist
+from util.watchdog import Watchdog
+store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+flags = {{"is_busy": False, "is_stuck": False, "is_done": False}}
+other = {{"host": "far", "doing": "training", "beats": 5, "idle": 1.2}} | flags
+def publish(number, **changes):
+    store.set("watchdog/1", json.dumps(other | {{"published": number}} | changes))
+"""
+
+
+def ended(script):
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARATION + script], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+
+def test_a_process_that_never_comes():
+    code, _, message = ended("Watchdog(store, 0, 2, 0.3); time.sleep(30)")
+    assert code == 1
+    assert message.startswith("error: process 1 has not come for 1 s: this process ends; start the run again")
+
+
+def test_the_other_process_is_named_that_is_behind():
+    code, _, message = ended("""
+watchdog = Watchdog(store, 0, 2, 1.0)
+for _ in range(6):
+    watchdog.beat("training")
+for number in range(300):
+    publish(number, doing="loading data")
+    time.sleep(0.1)
+""")
+    assert code == 1
+    assert message.startswith("error: no progress for 1 s (process 1 on far: loading data): this process ends")
+
+
+def test_busy_slow_and_finished_processes_are_left_alone():
+    """Work that is known to take long, steps that have always been long, and a process that has done its part."""
+    code, printed, message = ended("""
+watchdog = Watchdog(store, 0, 2, 0.5)
+publish(0, is_done=True)
+with watchdog.busy("compiling"):
+    time.sleep(2)
+watchdog.beat("training")
+time.sleep(0.4)
+watchdog.beat("training")
+time.sleep(1.2)
+watchdog.beat("training")
+watchdog.close()
+print("done", json.loads(store.get("watchdog/0"))["is_done"])
+""")
+    assert (code, printed, message) == (0, "done True", "")
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_the_others_obey_the_first(verdict):
+    word = 'store.set("watchdog/verdict", "process 7 is gone")' if verdict else "pass"
+    code, printed, message = ended(f"""
+store.set("watchdog/0", json.dumps(other))
+watchdog = Watchdog(store, 1, 2, 1.0)
+time.sleep(0.5)
+{word}
+for number in range(30):
+    store.set("watchdog/0", json.dumps(other | {{"published": number}}))
+    time.sleep(0.05)
+watchdog.close()
+print("done")
+""")
+    if verdict:
+        assert code == 1
+        assert message.startswith("error: process 7 is gone: this process ends")
+    else:
+        assert (code, printed, message) == (0, "done", "")
+
+
+def test_a_single_process_has_nobody_to_watch():
+    code, printed, _ = ended("""
+watchdog = Watchdog(None, 0, 1, 0.1)
+time.sleep(0.5)
+watchdog.beat("training")
+watchdog.close()
+print("done")
+""")
+    assert (code, printed) == (0, "done")
