@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Losses of bf16, compiled, against float32.")
     parser.add_argument("data_path", nargs="+", metavar="DIR")
     parser.add_argument("--model", choices=tuple(MODELS), default="mae_hivit_base_dec512d6b")
-    parser.add_argument("--narrow", action="store_true", help="a model of 2 M parameters instead")
+    parser.add_argument("--narrow", action="store_true", help="a model of 1.5 M parameters instead")
     parser.add_argument("--input_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=300)
