@@ -128,8 +128,8 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
     for step in range(first_step, steps):
         lr = rate_of_step(run, epoch, step)
         set_learning_rate(run.state.optimizer, lr)
-        # compiling may take minutes
-        with run.watchdog.busy("the first step") if step == first_step else nullcontext():
+        # the first of all may take minutes, to compile
+        with run.watchdog.busy("the first step") if run.log.steps_done == 0 else nullcontext():
             loss, grad_norm = optimizer_step(run, batches, epoch, step)
         sums += torch.stack([torch.where(loss.isfinite(), loss, 0), loss.isfinite()])
         if run.trace is not None:

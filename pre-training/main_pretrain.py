@@ -181,6 +181,7 @@ def go_back(error: NonFiniteLossError, run: Run) -> None:
     resumed = training_state.resume(last_state(args), output_dir, state, run.processes)
     if resumed is None:
         begin(state, args)
+    state.progress.count_in(run.log.images_per_step)
     state.progress.lr_factor, state.progress.skipped = 0.5, skipped
     print(f"{error}: going back to {resumed or 'the beginning'} with half the learning rate", flush=True)
 

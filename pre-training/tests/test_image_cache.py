@@ -102,7 +102,7 @@ def test_an_opened_cache_can_be_sent_to_another_process(tmp_path, paths):
     cache.read(0)
     sent = pickle.dumps(cache)
     assert len(sent) < 5000  # without the pixels
-    assert np.array_equal(pickle.loads(sent).read(6), cache.read(6))  # as DataLoader sends it to a new process
+    assert np.array_equal(pickle.loads(sent).read(6), cache.read(6))  # pickled above, as DataLoader would
 
 
 def test_a_full_disk_is_named_with_what_is_needed_and_leaves_nothing(tmp_path, paths):

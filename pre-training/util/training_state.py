@@ -78,7 +78,7 @@ def is_in_epoch(path: Path) -> bool:
     return path.stem.count("-") == 2
 
 
-def save(output_dir: Path, state: TrainingState, args: Namespace) -> Path:
+def save(output_dir: Path, state: TrainingState, args: Namespace) -> None:
     """Write the state, and delete the checkpoints that it makes superfluous.
 
     Of whole epochs the newest `args.keep` stay (0: all); of the middle of an epoch the newest two, until the run ends.
@@ -107,7 +107,6 @@ def save(output_dir: Path, state: TrainingState, args: Namespace) -> Path:
     for old in superfluous:
         old.unlink()
         hash_file(old).unlink(missing_ok=True)
-    return path
 
 
 def resume(resume: str, output_dir: Path, state: TrainingState, processes: Processes) -> Path | None:
