@@ -8,7 +8,7 @@ On two machines, restarted up to three times after a failure:
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes 2 --nproc_per_node 8 --max-restarts 3 \
         --rdzv_backend c10d --rdzv_endpoint HOST:29400 main_pretrain.py --resume auto ...
 Under Slurm:
-    sbatch --nodes 2 --gpus-per-node 8 slurm_pretrain.sh --data_path DIR --output_dir DIR --batch_size 100
+    sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 slurm_pretrain.sh --data_path DIR --output_dir DIR ...
 After a crash, the same command with:
     --resume auto
 """
