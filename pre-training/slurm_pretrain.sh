@@ -25,6 +25,8 @@ command -v "$python" > /dev/null || python=python
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 export MASTER_ADDR MASTER_PORT
+# since Slurm 22.05 srun does not take this over from sbatch by itself
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
 # srun starts the processes itself, so that signals and exit codes come straight to and from them
 export SARATRX_PYTHON=$python SARATRX_MAIN=$stage/main_pretrain.py
