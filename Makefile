@@ -12,12 +12,8 @@ setup: .venv/installed
 	bash example/setup.sh -r requirements_detection.txt -e ".[dev]"
 	touch $@
 
-# Stages have modules of the same names, so each one's tests run in a process of their own.
 test: setup
-	$(PYTHON_BIN) -m pytest tests
-	$(PYTHON_BIN) -m pytest pre-training/tests
-	$(PYTHON_BIN) -m pytest classification/tests
-	$(PYTHON_BIN) -m pytest detection/tests
+	$(PYTHON_BIN) -m pytest
 
 check: setup
 	$(PYTHON_BIN) -m ruff check .

@@ -19,19 +19,17 @@ import tempfile
 import time
 from pathlib import Path
 
-STAGE = Path(__file__).parents[1] / "classification"
-sys.path.insert(0, str(STAGE))
-
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional
 
-from configuration import setup_cfg
 from dassl.data.datasets import Datum, build_dataset
-from results import read_experiment, read_metric
+from hivit_cls.configuration import setup_cfg
+from hivit_cls.results import read_experiment, read_metric
 from saratrx import sar_image
 from train import parse_numbers, parse_options
 
+STAGE = Path(__file__).parents[1] / "classification"
 EPOCHS = 30  # of the published config
 
 

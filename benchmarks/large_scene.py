@@ -21,8 +21,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "detection"))
-
 import cv2
 import numpy as np
 import rasterio
@@ -31,8 +29,8 @@ from mmengine.config import Config
 from rasterio.windows import Window
 
 import hivit_det  # noqa: F401 -- first: it prepares MMDetection
-from hivit_det.large_scene import SceneDetector
-from hivit_det.scene import open_scene
+from hivit_det.scenes.scene import open_scene
+from hivit_det.scenes.windows import SceneDetector
 from saratrx import sar_image
 
 SCORE, NMS = 0.3, 0.5

@@ -12,7 +12,6 @@ trained. Prints images/s, images/s per core, and the ratio to the published path
 import argparse
 import json
 import os
-import sys
 import tarfile
 import tempfile
 import time
@@ -21,21 +20,19 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
-
 import numpy as np
 import torch
-from machine import describe
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.cluster.host_memory import keep_freed_memory
+from hivit_mae.data.folders import find_images
+from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.data.shards import count_images, find_shards
+from machine import describe
 from saratrx.errors import exit_on_input_error
-from util.datasets import find_images
-from util.distributed import Processes
-from util.host_memory import keep_freed_memory
-from util.loading import BatchLoader, open_images
-from util.shards import count_images, find_shards
 
 IMAGES_A_SHARD = 500
 

@@ -8,24 +8,21 @@ Prints the losses, averaged over the last tenth of the steps, and their gap in p
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
-
 import numpy as np
 import torch
-from machine import describe
 from matplotlib.figure import Figure
 from timm.optim import param_groups_weight_decay
 
-from models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.data.folders import PretrainImages
+from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.run.lr_schedule import learning_rate, set_learning_rate
+from hivit_mae.run.precision import compiled
+from hivit_mae.seeds import masking_noise
+from machine import describe
 from saratrx.errors import exit_on_input_error
-from util.datasets import PretrainImages
-from util.lr_schedule import learning_rate, set_learning_rate
-from util.precision import compiled
-from util.seeds import masking_noise
 
 NARROW = {
     "embed_dim": 128, "depths": (1, 1, 4), "num_heads": 4,

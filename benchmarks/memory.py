@@ -16,17 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
-
 import numpy as np
 import torch
-from machine import describe
 from PIL import Image
 
-from util.distributed import Processes
-from util.loading import BatchLoader, open_images
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.data.loading import BatchLoader, open_images
+from machine import describe
 
-MICRO = Path(__file__).parents[1] / "pre-training" / "tests" / "micro_pretrain.py"
+MAIN = Path(__file__).parents[1] / "pre-training" / "main_pretrain.py"
 STEP_LINE = re.compile(r"epoch (\d+)/\d+  step (\d+)/(\d+)")
 
 
@@ -58,7 +56,8 @@ def growth(steps: int, folder: Path) -> dict[str, list]:
     """Memory of the main process at every tenth of a run of that many steps."""
     images = folder / "few"
     make_chips(images, 400)
-    command = [sys.executable, str(MICRO), "--model", "micro", "--data_path", str(images), "--input_size", "48"]
+    command = [sys.executable, str(MAIN), "--model", "mae_hivit_micro_dec32d1b", "--data_path", str(images)]
+    command += ["--input_size", "48"]
     command += ["--output_dir", str(folder / "run"), "--cache", str(folder / "cache"), "--augment", "device"]
     command += ["--batch_size", "8", "--epochs", str(-(-steps // 50)), "--num_workers", "1", "--device", "cpu"]
     command += ["--save_minutes", "0.1", "--keep", "2", "--image_every", "4"]

@@ -22,22 +22,20 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
-
 import torch
-from loader import make_chips
-from machine import describe
-from published_form import DenseGradientFeature, PublishedForm
 from timm.optim import param_groups_weight_decay
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.gradient_feature import GradientFeature
-from models.models_hivit_mae import MODELS
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.cluster.host_memory import keep_freed_memory
+from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.models.gradient_feature import GradientFeature
+from hivit_mae.models.models_hivit_mae import MODELS
+from hivit_mae.models.published_form import DenseGradientFeature, PublishedForm
+from hivit_mae.run.precision import compiled, resolve_amp
+from loader import make_chips
+from machine import describe
 from saratrx.hivit import SIZES
-from util.distributed import Processes
-from util.host_memory import keep_freed_memory
-from util.loading import BatchLoader, open_images
-from util.precision import compiled, resolve_amp
 
 FORMS = ("published", "float32", "float32, compiled", "bf16", "bf16, compiled")  # "published" is float32 too
 FEATURES = ("published features", "integral features")

@@ -12,19 +12,16 @@ their kind for these very images and masks, so a model is compared with more tha
 
 import argparse
 import json
-import sys
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "pre-training")]
 
 import torch
 
-from models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.data.folders import PretrainImages
+from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.run import panel
+from hivit_mae.seeds import masking_noise
 from saratrx.checkpoint import load_all, load_checkpoint
 from saratrx.errors import InputError, exit_on_input_error
-from util import panel
-from util.datasets import PretrainImages
-from util.seeds import masking_noise
 
 
 def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict]:

@@ -17,19 +17,17 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pre-training")]
-
 import torch
 import torch.distributed as dist
-from machine import describe
-from pretrain import synthetic_images
 from timm.optim import param_groups_weight_decay
 
+from hivit_mae.cluster import distributed
+from hivit_mae.models.models_hivit_mae import MODELS
+from hivit_mae.run.precision import allow_tf32, resolve_amp, resolve_compile
+from machine import describe
 from main_pretrain import wrap
-from models.models_hivit_mae import MODELS
+from pretrain import synthetic_images
 from saratrx.hivit import SIZES
-from util import distributed
-from util.precision import allow_tf32, resolve_amp, resolve_compile
 
 
 def work(args: argparse.Namespace) -> None:

@@ -22,13 +22,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "pre-training"))
-
+from hivit_mae.run.training_state import checkpoints
 from saratrx.checkpoint import load_checkpoint
-from util.training_state import checkpoints
 
-MICRO = ROOT / "pre-training" / "tests" / "micro_pretrain.py"
+MAIN = Path(__file__).parents[1] / "pre-training" / "main_pretrain.py"
 EPOCHS = 60
 KINDS = ("SIGKILL", "SIGTERM", "torn checkpoint")
 TOLERANCE = {1: 0.0, 2: 1e-6}  # largest difference of a weight
@@ -46,7 +43,8 @@ def make_images(folder: Path) -> None:
 
 def start(images: Path, output: Path, world_size: int) -> list[subprocess.Popen]:
     """The processes of a run, whose output goes to files beside `output`."""
-    command = [sys.executable, str(MICRO), "--model", "micro", "--data_path", str(images), "--output_dir", str(output)]
+    command = [sys.executable, str(MAIN), "--model", "mae_hivit_micro_dec32d1b", "--data_path", str(images)]
+    command += ["--output_dir", str(output)]
     command += ["--input_size", "48", "--batch_size", str(8 // world_size), "--epochs", str(EPOCHS), "--lr", "1e-3"]
     command += ["--warmup_epochs", "1", "--num_workers", "1", "--device", "cpu", "--image_every", "0"]
     command += ["--resume", "auto", "--save_minutes", "0.005", "--save_every", "10"]

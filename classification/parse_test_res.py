@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from results import FINISHED, TESTED, Experiment, natural_order, read_experiment
+from hivit_cls.results import FINISHED, TESTED, Experiment, natural_order, read_experiment
 from saratrx.errors import InputError, exit_on_input_error
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from yacs.config import CfgNode
 
-import pictures
-from configuration import check_settings, setup_cfg
 from dassl.engine import build_trainer
 from dassl.utils import collect_env_info, mkdir_if_missing, set_random_seed
 from dassl.utils.logger import Logger
-from results import Experiment, read_experiment, read_metric
+from hivit_cls import pictures
+from hivit_cls.configuration import check_settings, setup_cfg
+from hivit_cls.results import Experiment, read_experiment, read_metric
 from saratrx.errors import InputError, exit_on_input_error
 
 

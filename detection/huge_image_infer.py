@@ -11,8 +11,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # hivit_det, from any folder
-
 try:
     import hivit_det  # noqa: F401
 except ImportError as error:  # its text says what does not fit
@@ -20,10 +18,10 @@ except ImportError as error:  # its text says what does not fit
 
 import torch
 
-from hivit_det.detection_files import write_all
-from hivit_det.large_scene import SceneDetector
 from hivit_det.running import open_config
-from hivit_det.scene import open_scene
+from hivit_det.scenes.detection_files import write_all
+from hivit_det.scenes.scene import open_scene
+from hivit_det.scenes.windows import SceneDetector
 from saratrx.errors import InputError, exit_on_input_error
 
 

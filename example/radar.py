@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import signal, stats
+
 from targets import Scatterers, Target
 
 NOISE = 0.02  # intensity of receiver noise; grass has 1

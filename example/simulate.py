@@ -18,10 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import radar as physics
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+
+import radar as physics
 from radar import Radar
 from targets import SHIPS, VEHICLES, Target, scatterers
 

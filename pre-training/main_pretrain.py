@@ -24,23 +24,24 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from engine_pretrain import Run, train_one_epoch
-from models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.cluster import distributed
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.cluster.host_memory import keep_freed_memory
+from hivit_mae.cluster.preemption import EXIT_CODE, Preempted, Preemption
+from hivit_mae.cluster.watchdog import Watchdog, end, first_line
+from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.data.shards import count_images, find_shards
+from hivit_mae.engine_pretrain import Run, train_one_epoch
+from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.run import panel, training_state
+from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
+from hivit_mae.run.options import parse_options
+from hivit_mae.run.precision import allow_tf32, compiled, resolve_amp, resolve_compile
+from hivit_mae.run.profiling import traced
+from hivit_mae.run.run_log import RunLog
+from hivit_mae.run.training_state import Progress, TrainingState
 from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError, exit_on_input_error
-from util import distributed, panel, training_state
-from util.distributed import Processes
-from util.host_memory import keep_freed_memory
-from util.loading import BatchLoader, open_images
-from util.nonfinite import NonFiniteGuard, NonFiniteLossError
-from util.options import parse_options
-from util.precision import allow_tf32, compiled, resolve_amp, resolve_compile
-from util.preemption import EXIT_CODE, Preempted, Preemption
-from util.profiling import traced
-from util.run_log import RunLog
-from util.shards import count_images, find_shards
-from util.training_state import Progress, TrainingState
-from util.watchdog import Watchdog, end, first_line
 
 NEW_IN_PRETRAINING = ("decoder_", "mask_token", "norm.", "sarfeature")  # may be missing in --init_weights
 PANEL_IMAGES = 6

@@ -10,6 +10,8 @@ patch, and only the last stage attends between patches. A masked autoencoder can
 The encoder sees three channels. A SAR amplitude in [0, 1] is repeated three times; there is no mean/std normalisation.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, to_2tuple, trunc_normal_
@@ -23,7 +25,8 @@ INNER = 4  # a patch enters as a 4x4 inner grid of cells; each merge halves it: 
 CELLS = INNER * INNER
 LAYER_NORM_EPS = 1e-6
 
-SIZES = {  # the sizes of the published experiments
+SIZES: dict[str, dict[str, Any]] = {  # the published ones, and micro for tests: 0.1 M parameters
+    "micro": {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2},
     "tiny": {"embed_dim": 384, "depths": (1, 1, 10), "num_heads": 6},
     "small": {"embed_dim": 384, "depths": (2, 2, 20), "num_heads": 6},
     "base": {"embed_dim": 512, "depths": (2, 2, 20), "num_heads": 8},
@@ -402,32 +405,18 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _create(size: str, pretrained: bool, **kwargs) -> nn.Module:
-    # rpe off, as in SARATR-X: its checkpoints fit, and any image size does
-    arguments = SIZES[size] | {"rpe": False} | kwargs
-    feature_cfg = {"out_indices": (0, 1, 2), "feature_cls": "getter"}
-    return build_model_with_cfg(HiViT, f"hivit_{size}_patch16_224", pretrained, feature_cfg=feature_cfg, **arguments)
+def _register(size: str) -> None:
+    """Make a size known to timm as `hivit_<size>_patch16_224`."""
+
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        # rpe off, as in SARATR-X: its checkpoints fit, and any image size does
+        arguments = SIZES[size] | {"rpe": False} | kwargs
+        feature_cfg = {"out_indices": (0, 1, 2), "feature_cls": "getter"}
+        return build_model_with_cfg(HiViT, create.__name__, pretrained, feature_cfg=feature_cfg, **arguments)
+
+    create.__name__ = f"hivit_{size}_patch16_224"
+    register_model(create)
 
 
-@register_model
-def hivit_tiny_patch16_224(pretrained: bool = False, **kwargs) -> nn.Module:
-    """Timm's name for `hivit_tiny`, without relative position bias."""
-    return _create("tiny", pretrained, **kwargs)
-
-
-@register_model
-def hivit_small_patch16_224(pretrained: bool = False, **kwargs) -> nn.Module:
-    """Timm's name for `hivit_small`, without relative position bias."""
-    return _create("small", pretrained, **kwargs)
-
-
-@register_model
-def hivit_base_patch16_224(pretrained: bool = False, **kwargs) -> nn.Module:
-    """Timm's name for `hivit_base`, without relative position bias."""
-    return _create("base", pretrained, **kwargs)
-
-
-@register_model
-def hivit_large_patch16_224(pretrained: bool = False, **kwargs) -> nn.Module:
-    """Timm's name for `hivit_large`, without relative position bias."""
-    return _create("large", pretrained, **kwargs)
+for _size in SIZES:
+    _register(_size)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 import radar
 import simulate
-from PIL import Image
 from radar import Radar
 from targets import SHIPS, VEHICLES, Scatterers, scatterers
 

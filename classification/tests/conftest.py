@@ -1,25 +1,23 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-STAGE = Path(__file__).parents[1]
-sys.path[:0] = [str(STAGE), str(Path(__file__).parent)]
-
-from saratrx.hivit import SIZES  # noqa: E402
-
-torch.set_num_threads(1)  # models this small gain nothing from more, and lose much on a busy machine
-SIZES["micro"] = {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2}  # becomes the backbone hivit_micro
-
-import encoder  # noqa: E402
-from dassl.utils import set_random_seed  # noqa: E402
-from saratrx.checkpoint import save_checkpoint  # noqa: E402
+from dassl.utils import set_random_seed
+from hivit_cls import encoder
+from saratrx.checkpoint import save_checkpoint
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread():
+    """Models this small gain nothing from more, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

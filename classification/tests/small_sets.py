@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 import train
-from configuration import setup_cfg
 from dassl.data.datasets import build_dataset
+from hivit_cls.configuration import setup_cfg
 
 STAGE = Path(train.__file__).parent
 CLASSES = ("2S1", "BRDM2", "T72", "ZSU234")

@@ -7,9 +7,9 @@ import golden
 import pytest
 import torch
 
-from configuration import extended_defaults
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
+from hivit_cls.configuration import extended_defaults
 from saratrx.errors import InputError
 
 

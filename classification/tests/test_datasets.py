@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from small_sets import CLASSES, dataset, draw, names, vehicles, write
 
-from content import content_hash
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
-from datasets.published import AIRCRAFT, LAYOUTS, VEHICLES
+from hivit_cls.content import content_hash
+from hivit_cls.datasets.published import AIRCRAFT, LAYOUTS, VEHICLES
 from saratrx.errors import InputError
 
 

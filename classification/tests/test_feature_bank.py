@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 from small_sets import draw, parse, vehicles
 
-import encoder
-import feature_bank
-from configuration import setup_cfg
 from dassl.data.datasets import build_dataset
 from dassl.data.transforms import build_transform
 from dassl.engine import build_trainer
 from dassl.utils import read_image, set_random_seed
+from hivit_cls import encoder, feature_bank
+from hivit_cls.configuration import setup_cfg
 from saratrx.errors import InputError
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from small_sets import STAGE, draw
 
 import parse_test_res
-import pictures
-from results import read_experiment, read_metric
+from hivit_cls import pictures
+from hivit_cls.results import read_experiment, read_metric
 from saratrx.errors import InputError
 
 VALUES = [75.4, 71.0, 80.2]

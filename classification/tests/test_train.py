@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import train
 from dassl.engine import TrainerX
 from dassl.utils import load_checkpoint
-from results import read_metric
+from hivit_cls.results import read_metric
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import exit_on_input_error
 

@@ -7,14 +7,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from small_sets import parse, vehicles
 from torch import nn
 
-import encoder
-import pictures
-from configuration import setup_cfg
 from dassl.engine import build_trainer
+from hivit_cls import encoder, pictures
+from hivit_cls.configuration import setup_cfg
+from hivit_cls.trainers.mim_finetune import layer_decay_groups
+from hivit_cls.trainers.mim_linear import Probe
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import InputError
-from trainers.mim_finetune import layer_decay_groups
-from trainers.mim_linear import Probe
 
 
 def trainer_of(root, output, checkpoint, trainer, *opts):

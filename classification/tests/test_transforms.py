@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from configuration import extended_defaults
 from dassl.data.transforms import build_transform, is_random
 from dassl.data.transforms.augment import Cutout, RandAugment, RandAugment2, Translation, apply
 from dassl.data.transforms.transforms import FIXED, INTERPOLATION_MODES, RANDOM
+from hivit_cls.configuration import extended_defaults
 from saratrx.errors import InputError
 
 

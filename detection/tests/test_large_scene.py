@@ -18,8 +18,8 @@ from torchvision.ops import box_iou
 
 import huge_image_infer
 from hivit_det import large_scene
-from hivit_det.large_scene import SceneDetector, cut_by_window, merge, overlap_where_both_see, read_ahead, starts
-from hivit_det.scene import ArrayScene
+from hivit_det.scenes.scene import ArrayScene
+from hivit_det.scenes.windows import SceneDetector, cut_by_window, merge, overlap_where_both_see, read_ahead, starts
 from saratrx.checkpoint import CheckpointError
 from saratrx.errors import InputError
 

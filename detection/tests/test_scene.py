@@ -11,8 +11,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, rowcol
 
 from hivit_det import detection_files
-from hivit_det.large_scene import Detections
-from hivit_det.scene import open_scene
+from hivit_det.scenes.scene import open_scene
+from hivit_det.scenes.windows import Detections
 from saratrx import sar_image
 from saratrx.sar_image import ImageError
 

@@ -9,14 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # hivit_det, from any folder
-
 try:
     import hivit_det  # noqa: F401
 except ImportError as error:  # its text says what does not fit
     sys.exit(f"error: {error}")
 
-from hivit_det.coco_check import check, examples, find, table
+from coco_annotations.coco_check import check, examples, find, table
 from hivit_det.running import open_config
 from saratrx.errors import InputError, exit_on_input_error
 

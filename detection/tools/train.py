@@ -9,8 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # hivit_det, from any folder
-
 try:
     import hivit_det  # noqa: F401
 except ImportError as error:  # its text says what does not fit

@@ -8,15 +8,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # hivit_det, from any folder
-
 try:
     import hivit_det  # noqa: F401
 except ImportError as error:  # its text says what does not fit
     sys.exit(f"error: {error}")
 
+from coco_annotations.voc import convert, xml_files
 from hivit_det.json_file import write_json
-from hivit_det.voc import convert, xml_files
 from saratrx.errors import exit_on_input_error
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from util.augment import Augmentation, Crop
-from util.resample import GROUP_SIZE, collate_crops, resize_crops, taps
+from hivit_mae.data.augment import Augmentation, Crop
+from hivit_mae.data.resample import GROUP_SIZE, collate_crops, resize_crops, taps
 
 
 def speckle(height, width, seed=0):
@@ -81,7 +81,7 @@ def contrast_of(jitter, image):
 
 @pytest.mark.parametrize("size", [(10, 100), (100, 10), (1, 1), (300, 3)])
 def test_where_no_crop_fits_the_middle_is_taken_as_by_torchvision(size, monkeypatch):
-    monkeypatch.setattr("util.augment.ATTEMPTS", 0)
+    monkeypatch.setattr("hivit_mae.data.augment.ATTEMPTS", 0)
     found = Augmentation(224, 0, on_device=True).draw(0, 0, *size)
     crop = v2.RandomResizedCrop(224, scale=(50.0, 60.0))  # larger than the image
     expected = crop.make_params([torch.empty(1, *size)])

@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from hivit_mae.data.folders import PretrainImages, find_images
 from saratrx.errors import InputError
-from util.datasets import PretrainImages, find_images
 
 
 def make_images(folder, count=12, side=40):

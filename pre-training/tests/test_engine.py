@@ -3,18 +3,18 @@ from argparse import Namespace
 import golden
 import pytest
 import torch
-from micro_pretrain import micro
 from timm.optim import param_groups_weight_decay
 
-import engine_pretrain
-from engine_pretrain import Run, train_one_epoch
-from util.distributed import Processes
-from util.loading import Batch
-from util.nonfinite import NonFiniteGuard, NonFiniteLossError
-from util.preemption import Preempted, Preemption
-from util.run_log import RunLog
-from util.training_state import Progress, TrainingState, checkpoints
-from util.watchdog import Watchdog
+from hivit_mae import engine_pretrain
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.cluster.preemption import Preempted, Preemption
+from hivit_mae.cluster.watchdog import Watchdog
+from hivit_mae.data.loading import Batch
+from hivit_mae.engine_pretrain import Run, train_one_epoch
+from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
+from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
+from hivit_mae.run.run_log import RunLog
+from hivit_mae.run.training_state import Progress, TrainingState, checkpoints
 
 CPU = torch.device("cpu")
 IMAGES = golden.image("engine", (16, 1, 48, 48))

@@ -1,9 +1,9 @@
 import golden
 import pytest
 import torch
-from published_form import DenseGradientFeature
 
-from models.gradient_feature import GradientFeature
+from hivit_mae.models.gradient_feature import GradientFeature
+from hivit_mae.models.published_form import DenseGradientFeature
 
 
 def test_agrees_with_the_published_code():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hivit_mae.data import image_cache
+from hivit_mae.data.image_cache import open_cache
 from saratrx.errors import InputError
 from saratrx.sar_image import ImageError
-from util import image_cache
-from util.image_cache import open_cache
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.data.loading import BatchLoader, open_images
 from saratrx.errors import InputError, sentence
-from util.distributed import Processes
-from util.loading import BatchLoader, open_images
-
-STAGE = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -124,7 +122,7 @@ def test_workers_outlive_the_signals_of_a_job_and_end_with_it(folder):
     """A whole process group is told to end; the main process alone decides, here to go on and to end with an error."""
     script = f"""
 import multiprocessing, signal, sys, time
-sys.path[:0] = [{str(STAGE)!r}, {str(STAGE / "tests")!r}]
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_loading import all_indices, make
 told = []
 for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):

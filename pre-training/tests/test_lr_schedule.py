@@ -1,7 +1,7 @@
 import golden
 import pytest
 
-from util.lr_schedule import learning_rate
+from hivit_mae.run.lr_schedule import learning_rate
 
 
 def test_agrees_with_the_published_formula():

@@ -101,8 +101,7 @@ def test_a_process_that_dies_ends_the_other_with_a_message(images, started, tmp_
 HANGING = f"""
 import os, runpy, sys, time
 sys.argv[0] = {str(SCRIPT)!r}
-sys.path.insert(0, {str(SCRIPT.parents[1])!r})
-from util import loading
+from hivit_mae.data import loading
 finish, calls = loading.BatchLoader.finish, []
 def hang(self, loaded):
     calls.append(1)

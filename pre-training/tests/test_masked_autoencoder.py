@@ -2,11 +2,11 @@ import golden
 import numpy as np
 import pytest
 import torch
-from micro_pretrain import micro
-from published_form import PublishedForm
 from timm.optim import param_groups_weight_decay
 
-from models.models_hivit_mae import MODELS, PublishedKernels, mae_hivit_base_dec512d6b, random_masking
+from hivit_mae.models.models_hivit_mae import MODELS, PublishedKernels, mae_hivit_base_dec512d6b, random_masking
+from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
+from hivit_mae.models.published_form import PublishedForm
 
 MICRO = {
     "embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2,

@@ -1,6 +1,6 @@
 import torch
 
-from util.nonfinite import NonFiniteGuard
+from hivit_mae.run.nonfinite import NonFiniteGuard
 
 BAD, GOOD = torch.tensor(float("nan")), torch.tensor(1.0)
 

@@ -2,11 +2,11 @@ import golden
 import numpy as np
 import pytest
 import torch
-from micro_pretrain import micro
 from PIL import Image
 
-from util import panel
-from util.datasets import PretrainImages
+from hivit_mae.data.folders import PretrainImages
+from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
+from hivit_mae.run import panel
 
 
 @pytest.mark.parametrize("norm_pix_loss", [False, True])

@@ -1,8 +1,8 @@
 import torch
-from micro_pretrain import micro
 
-from util import precision
-from util.precision import compiled, resolve_amp, resolve_compile
+from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
+from hivit_mae.run import precision
+from hivit_mae.run.precision import compiled, resolve_amp, resolve_compile
 
 CPU = torch.device("cpu")
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from micro_pretrain import micro
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
 from saratrx.checkpoint import load_checkpoint, save_checkpoint
 
-SCRIPT = Path(__file__).with_name("micro_pretrain.py")
+SCRIPT = Path(__file__).parents[1] / "main_pretrain.py"
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,9 @@ def images(tmp_path_factory):
 def options(images, output, **changes):
     """The command line of a small run."""
     values = {
-        "model": "micro", "data_path": images, "output_dir": output, "input_size": 48, "batch_size": 8, "epochs": 2,
-        "warmup_epochs": 1, "lr": 1e-3, "num_workers": 1, "device": "cpu", "image_every": 0,
+        "model": "mae_hivit_micro_dec32d1b", "data_path": images, "output_dir": output, "input_size": 48,
+        "batch_size": 8, "epochs": 2, "warmup_epochs": 1, "lr": 1e-3, "num_workers": 1, "device": "cpu",
+        "image_every": 0,
     }  # fmt: skip
     values |= changes
     return [word for name, value in values.items() for word in (f"--{name}", *str(value).split(" "))]
@@ -100,7 +101,7 @@ def test_a_checkpoint_is_plain_data_and_complete(plain_run):
     content = load_checkpoint(output / "checkpoint-8.pth")
     assert content.keys() == {"model", "optimizer", "epoch", "scaler", "args", "progress"}
     assert content["epoch"] == 8
-    assert content["args"]["model"] == "micro"
+    assert content["args"]["model"] == "mae_hivit_micro_dec32d1b"
     assert list(content["model"]) == list(micro(img_size=48).state_dict())
 
 

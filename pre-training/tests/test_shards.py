@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.data import shards
+from hivit_mae.data.loading import BatchLoader
+from hivit_mae.data.shards import ShardImages, count_images, find_shards, is_shards, stream_images
 from saratrx.errors import InputError
-from util import shards
-from util.distributed import Processes
-from util.loading import BatchLoader
-from util.shards import ShardImages, count_images, find_shards, is_shards, stream_images
 
 MANY_WORKERS = pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on small machines
 SIZES = [17, 5, 23, 9, 31, 12]  # images of the shards: 97

@@ -7,12 +7,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.run import training_state
+from hivit_mae.run.run_log import RunLog, drop_lines_after
+from hivit_mae.run.training_state import Progress, TrainingState
 from saratrx.checkpoint import load_checkpoint, save_checkpoint
 from saratrx.errors import InputError
-from util import training_state
-from util.distributed import Processes
-from util.run_log import RunLog, drop_lines_after
-from util.training_state import Progress, TrainingState
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

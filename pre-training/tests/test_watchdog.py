@@ -2,20 +2,18 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PREPARATION = f"""
-import json, sys, time
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+PREPARATION = """
+import json, time
 import torch.distributed as dist
-from util.watchdog import Watchdog
+from hivit_mae.cluster.watchdog import Watchdog
 store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-flags = {{"is_busy": False, "is_stuck": False, "is_done": False}}
-other = {{"host": "far", "doing": "training", "beats": 5, "idle": 1.2}} | flags
+flags = {"is_busy": False, "is_stuck": False, "is_done": False}
+other = {"host": "far", "doing": "training", "beats": 5, "idle": 1.2} | flags
 def publish(number, **changes):
-    store.set("watchdog/1", json.dumps(other | {{"published": number}} | changes))
+    store.set("watchdog/1", json.dumps(other | {"published": number} | changes))
 """
 
 

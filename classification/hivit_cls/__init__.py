@@ -1,0 +1,1 @@
+"""Classification with few labels: encoder, feature bank, data sets, trainers, results."""

@@ -1,0 +1,159 @@
+"""Features of images under a frozen encoder, computed once and kept on disk.
+
+A bank is a folder, named by all that decides a feature but the image: weights, encoder, transform, input size,
+precision, device, PyTorch. In it, `recipe.json` says what these are, and each `*.safetensors` holds some images'
+features with the hashes of the images' contents. A file is written in one step and never changed, so any number of runs
+can read and add at once; what two of them add twice does no harm.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from dassl.data import DatasetWrapper
+from dassl.data.datasets import Datum
+from dassl.data.transforms import is_random
+from dassl.data.transforms.transforms import Transform
+from dassl.utils import mkdir_if_missing, write_json
+from hivit_cls.content import content_hash
+from hivit_cls.encoder import FrozenEncoder
+from saratrx.errors import InputError
+
+FORMAT = 1  # to be raised when features of the same recipe change
+WORTH_WORKERS = 500  # images from which on loader processes pay
+SAVED_TOGETHER = 2000  # images a file, about 4 MB; an interrupted run loses at most these
+
+
+def add_config(cfg: CfgNode) -> None:
+    """Keys of the bank."""
+    cfg.FEATURE_BANK = True  # False: push the images through the encoder in every epoch
+    cfg.FEATURE_BANK_DIR = ""  # default: feature_bank in OUTPUT_DIR, or in the folder of a whole table
+
+
+def is_used(cfg: CfgNode) -> bool:
+    """Whether a run with a frozen encoder can use a bank; says so if it wanted to and cannot."""
+    if cfg.FEATURE_BANK and is_random(cfg):
+        print(f"feature bank: off, since INPUT.TRANSFORMS {cfg.INPUT.TRANSFORMS} changes the images in every epoch")
+    return cfg.FEATURE_BANK and not is_random(cfg)
+
+
+class FeatureBank:
+    """The features of one recipe.
+
+    Args:
+        encoder: computes what is missing; of its config FEATURE_BANK_DIR, OUTPUT_DIR and DATALOADER are used.
+        transform: of a Pillow image to [1, H, W]; its text is part of the recipe.
+
+    """
+
+    def __init__(self, encoder: FrozenEncoder, transform: Transform) -> None:
+        self.cfg, self.encoder, self.transform = encoder.cfg, encoder, transform
+        recipe = encoder.identity | {"transform": str(transform), "format": FORMAT}
+        name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = Path(self.cfg.FEATURE_BANK_DIR or Path(self.cfg.OUTPUT_DIR, "feature_bank"), name)
+        mkdir_if_missing(self.folder)
+        if not (self.folder / "recipe.json").exists():
+            write_json(recipe, self.folder / "recipe.json")
+
+    def features(self, data_source: list[Datum]) -> torch.Tensor:
+        """The mean tokens [N, D], float32, of images: read where they are known, else computed and added."""
+        known = self.read()
+        hashes = [content_hash(item.impath) for item in data_source]
+        missing = {digest: item for digest, item in zip(hashes, data_source, strict=True) if digest not in known}
+        print(f"feature bank {self.folder}: {len(set(hashes) - set(missing)):,} read, {len(missing):,} to compute")
+        if missing:
+            known |= self.compute(missing)
+        return torch.stack([known[digest] for digest in hashes])
+
+    def read(self) -> dict[str, torch.Tensor]:
+        """All features [D] of the bank, by the images' hashes.
+
+        Raises:
+            InputError: for a file that is torn.
+
+        """
+        known = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                content = load_file(path)
+                rows = content["hashes"].numpy()
+                known |= {row.tobytes().hex(): value for row, value in zip(rows, content["features"], strict=True)}
+            except (SafetensorError, OSError, KeyError, ValueError) as error:
+                raise InputError(f"{path} is torn: remove it, and its features will be computed again") from error
+        return known
+
+    def compute(self, missing: dict[str, Datum]) -> dict[str, torch.Tensor]:
+        """Compute the features of images and add them to the bank."""
+        workers = self.cfg.DATALOADER.NUM_WORKERS if len(missing) > WORTH_WORKERS else 0
+        loader = DataLoader(
+            DatasetWrapper(self.cfg, list(missing.values()), self.transform),
+            batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
+            num_workers=min(workers, len(os.sched_getaffinity(0))),
+        )
+        hashes, computed, unsaved = list(missing), {}, {}
+        for batch in tqdm(loader, desc="features", leave=False, disable=None):
+            features = self.encoder(batch["img"]).cpu()
+            unsaved |= {hashes[index]: value for index, value in zip(batch["index"].tolist(), features, strict=True)}
+            if len(unsaved) >= SAVED_TOGETHER:
+                computed |= self.add(unsaved)
+                unsaved = {}
+        return computed | (self.add(unsaved) if unsaved else {})
+
+    def add(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Write features as a new file, and return them."""
+        hashes = torch.tensor([list(bytes.fromhex(digest)) for digest in features], dtype=torch.uint8)
+        content = save({"hashes": hashes, "features": torch.stack(list(features.values()))})
+        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+        return features
+
+
+class FeatureView(Dataset):
+    """What `DatasetWrapper` gives, with an image's feature [D] as `img`; nothing is computed before the first is asked.
+
+    Args:
+        cfg: as for `DatasetWrapper`; the encoder has its own.
+        data_source: the images.
+        transform: see `FeatureBank`.
+        is_train: as for `DatasetWrapper`; makes no difference.
+        encoder: see `FeatureBank`.
+
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        data_source: list[Datum],
+        transform: Transform,
+        is_train: bool = False,
+        *,
+        encoder: FrozenEncoder,
+    ) -> None:
+        self.data_source = data_source
+        self.bank = FeatureBank(encoder, transform)
+
+    @cached_property
+    def features(self) -> torch.Tensor:
+        """[N, D], float32."""
+        return self.bank.features(self.data_source)
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.data_source[index]
+        batch = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
+        return batch | {"img": self.features[index]}

@@ -1,0 +1,96 @@
+"""What the trainers of this stage share: a test that shows its mistakes, and a frozen encoder."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from yacs.config import CfgNode
+
+from dassl.data import DataManager
+from dassl.engine import TrainerX
+from hivit_cls import feature_bank, pictures
+from hivit_cls.encoder import FrozenEncoder, weights_id
+
+
+class SarTrainer(TrainerX):
+    """Classifies in two steps, `pool` and `classify`, which subclasses give; the test draws what came of it."""
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        weights_id(cfg)  # refuses a config that names no weights, before images are looked for
+
+    def pool(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as the loader gives them -> features [B, D]."""
+        raise NotImplementedError
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Features [B, D] -> scores [B, C]: logits, or logarithms of probabilities."""
+        raise NotImplementedError
+
+    def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        self.tested["impath"] += batch["impath"]
+        self.tested["label"].append(batch["label"])
+        return super().parse_batch_test(batch)
+
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 -- Dassl's name
+        pooled = self.pool(input)
+        scores = self.classify(pooled).float()
+        self.tested["pooled"].append(pooled.float().cpu())
+        self.tested["score"].append(scores.cpu())
+        return scores
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate, and unless it is a validation during training, draw the result."""
+        self.tested: dict[str, list] = {"impath": [], "label": [], "pooled": [], "score": []}
+        result = super().test(split)
+        if split is None:
+            self.draw()
+        return result
+
+    def draw(self) -> None:
+        """Confusion matrix, features and mistakes of the last test: PNG files in the output folder, and TensorBoard."""
+        labels, pooled, scores = (torch.cat(self.tested[name]).numpy() for name in ("label", "pooled", "score"))
+        probabilities = torch.from_numpy(scores).softmax(dim=1).numpy()
+        predicted = probabilities.argmax(axis=1)
+        wrong = np.flatnonzero(predicted != labels)
+        surest = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][: pictures.MISTAKES]
+        names = self.lab2cname
+        mistakes = [
+            pictures.Mistake(
+                path=self.tested["impath"][place],
+                true=names[int(labels[place])],
+                predicted=names.get(int(predicted[place]), str(predicted[place])),
+                probability=float(probabilities[place, predicted[place]]),
+            )
+            for place in surest
+        ]
+        figures = {
+            "confusion": pictures.confusion(labels, predicted, names),
+            "mistakes": pictures.mistakes(mistakes, len(wrong), len(labels), self.dm.dataset.centre_crop),
+        }
+        if len(labels) >= pictures.FEWEST_POINTS:
+            figures["features"] = pictures.features(pooled, labels, names)
+        for name, figure in figures.items():
+            pixels = pictures.save(figure, Path(self.output_dir, f"{name}.png"))
+            if self._writer is not None:
+                self._writer.add_image(name, pixels, self.epoch, dataformats="HWC")
+
+
+class FrozenTrainer(SarTrainer):
+    """Uses an encoder as it is, by way of the feature bank where that can be."""
+
+    def build_data_loader(self) -> None:
+        self.encoder = FrozenEncoder(self.cfg, self.device)
+        self.has_bank = feature_bank.is_used(self.cfg)
+        self.loader_cfg, self.wrapper = self.cfg, None
+        if self.has_bank:
+            self.loader_cfg = self.cfg.clone()
+            self.loader_cfg.defrost()
+            self.loader_cfg.DATALOADER.NUM_WORKERS = 0  # features lie in memory
+            self.wrapper = partial(feature_bank.FeatureView, encoder=self.encoder)
+        self.take_loaders(DataManager(self.loader_cfg, dataset_wrapper=self.wrapper))
+
+    def pool(self, images: torch.Tensor) -> torch.Tensor:
+        """Images [B, 1 or 3, H, W], or their features [B, D] from the bank -> features [B, D] on the device."""
+        return images if self.has_bank else self.encoder(images)

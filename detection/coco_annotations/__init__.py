@@ -1,0 +1,1 @@
+"""Detection annotations: checks of COCO files, conversion, splits. Imports neither PyTorch nor MMDetection."""

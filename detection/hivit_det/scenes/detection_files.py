@@ -1,0 +1,90 @@
+"""What a detector has found, as files: COCO JSON, CSV, GeoJSON, and a picture."""
+
+import csv
+from pathlib import Path
+
+import matplotlib as mpl
+from PIL import Image, ImageDraw, ImageFont
+
+from hivit_det.json_file import write_json
+from hivit_det.scenes.scene import Scene
+from hivit_det.scenes.windows import Detections
+
+PICTURE_SIDE = 2048  # px
+
+
+def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
+    """Write all forms to a folder, `<scene>_targets.*`; GeoJSON only for scenes with map coordinates."""
+    writers = {".json": write_coco, ".csv": write_csv, ".jpg": write_picture}
+    if scene.crs:
+        writers[".geojson"] = write_geojson
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, write in writers.items():
+        written.append(folder / f"{scene.path.stem}_targets{suffix}")
+        write(written[-1], scene, found)
+    return written
+
+
+def rows(found: Detections) -> list[tuple[str, float, list[float]]]:
+    """Class, score and box [x1, y1, x2, y2] of each target."""
+    names = [found.classes[label] for label in found.labels.tolist()]
+    return list(zip(names, found.scores.tolist(), found.boxes.tolist(), strict=True))
+
+
+def write_coco(path: Path, scene: Scene, found: Detections) -> None:
+    """COCO's form, as an annotation file with a `score` for each box; category k + 1 is the config's class k."""
+    ids = {name: i for i, name in enumerate(found.classes, start=1)}
+    annotations = []
+    for number, (name, score, (x1, y1, x2, y2)) in enumerate(rows(found), start=1):
+        box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+        about = {"id": number, "image_id": 1, "category_id": ids[name], "iscrowd": 0}
+        annotations.append(about | {"bbox": box, "area": round(box[2] * box[3], 2), "score": round(score, 4)})
+    image = {"id": 1, "file_name": scene.path.name, "width": scene.width, "height": scene.height}
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    content = {"images": [image], "annotations": annotations, "categories": categories}
+    write_json(path, content)
+
+
+def write_csv(path: Path, scene: Scene, found: Detections) -> None:
+    """A line for each target: class, score, and the box in pixels."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["class", "score", "x1", "y1", "x2", "y2"])
+        for name, score, box in rows(found):
+            table.writerow([name, f"{score:.4f}", *(f"{value:.2f}" for value in box)])
+
+
+def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
+    """Polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008)."""
+    features = []
+    for name, score, (x1, y1, x2, y2) in rows(found):
+        ring = scene.map_coordinates([(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)])
+        properties = {
+            "class": name,
+            "score": round(score, 4),
+            "pixels": [round(value, 2) for value in (x1, y1, x2, y2)],
+        }
+        geometry = {"type": "Polygon", "coordinates": [[list(point) for point in ring]]}
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    crs = {"type": "name", "properties": {"name": scene.crs}}
+    content = {"type": "FeatureCollection", "crs": crs, "features": features}
+    write_json(path, content)
+
+
+def write_picture(path: Path, scene: Scene, found: Detections) -> None:
+    """The scene with boxes, classes and scores, at most 2,048 px a side."""
+    grey = scene.overview(PICTURE_SIDE)
+    scale = grey.shape[1] / scene.width
+    picture = Image.fromarray(grey).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    colours = [tuple(int(255 * value) for value in colour) for colour in mpl.colormaps["tab10"].colors]
+    font = ImageFont.load_default(size=13)
+    for label, (name, score, box) in zip(found.labels.tolist(), rows(found), strict=True):
+        colour = colours[label % len(colours)]
+        x1, y1, x2, y2 = (value * scale for value in box)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        text, place = f"{name} {score:.2f}", (x1, max(0, y1 - 15))
+        pen.rectangle(pen.textbbox(place, text, font=font), fill=(0, 0, 0))
+        pen.text(place, text, fill=colour, font=font)
+    picture.save(path, quality=90)

@@ -1,0 +1,1 @@
+"""What a cluster does to a run: several processes, preemption, hangs."""

@@ -1,0 +1,1 @@
+"""What is learnt: the masked autoencoder and its target."""

@@ -1,0 +1,1 @@
+"""The run: options, checkpoints, learning rate, log."""

@@ -1,0 +1,194 @@
+"""What a run tells: a progress bar or plain lines, log.txt, TensorBoard."""
+
+import json
+import os
+import resource
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from hivit_mae.cluster.distributed import Processes
+
+LOG_EVERY = 20  # iterations between two lines; only then is the device waited for
+SLOW_LOADER = 0.2  # share of the time spent waiting for data from which on the log calls the loader the bottleneck
+
+
+class RunLog:
+    """Console, log.txt and TensorBoard of the main process; the others keep the clock only.
+
+    Args:
+        args: the run's options; output_dir exists.
+        processes: the process group.
+        steps: optimizer steps of an epoch.
+        start_epoch: epochs done before; what was logged of later ones is of a run that was cut off, and is dropped.
+        start_step: steps done of the next one.
+
+    """
+
+    def __init__(
+        self, args: Namespace, processes: Processes, steps: int, start_epoch: int, start_step: int = 0
+    ) -> None:
+        self.args, self.processes, self.steps = args, processes, steps
+        self.images_per_step = args.batch_size * args.accum_iter * processes.world_size
+        self.steps_left = steps * (args.epochs - start_epoch) - start_step
+        self.begun = self.last_line = time.perf_counter()
+        self.steps_done = self.steps_since_line = 0
+        self.seconds_waited = 0.0  # for data, up to the last line
+        self.warned = False  # of a slow loader, in this epoch
+        self.bar: tqdm | None = None
+        self.entries: list[dict] = []  # epochs not yet written
+        self.writer: SummaryWriter | None = None
+        if processes.is_main:
+            self.file = Path(args.output_dir) / "log.txt"
+            drop_lines_after(self.file, start_epoch)
+            self.open_tensorboard(purge_step=(start_epoch + 1) * 1000)
+
+    def start_epoch(self, epoch: int, start_step: int = 0) -> None:
+        """Open the epoch's progress bar, where a person is watching."""
+        if self.processes.is_main and sys.stderr.isatty():
+            description = f"epoch {epoch + 1}/{self.args.epochs}"
+            self.bar = tqdm(total=self.steps, initial=start_step, desc=description, unit="step", leave=False)
+        self.last_line, self.steps_since_line, self.warned = time.perf_counter(), 0, False
+
+    def step(self, step: int) -> bool:
+        """Count a step; True if a line is due, for which `line` is then called."""
+        self.steps_done += 1
+        self.steps_since_line += 1
+        if self.bar is not None:
+            self.bar.update()
+        return (step + 1) % LOG_EVERY == 0 or step + 1 == self.steps
+
+    def line(
+        self, epoch: int, step: int, loss: float, lr: float, grad_norm: float, seconds_waited: float, skipped: int
+    ) -> None:
+        """One line, or the bar's text: loss since the last, learning rate, gradient norm, speed, memory, time left.
+
+        Args:
+            epoch: counted from 0, as `step` is.
+            step: of the epoch.
+            loss: mean since the last line.
+            lr: learning rate.
+            grad_norm: norm of the last step's gradient.
+            seconds_waited: for data, since the run began.
+            skipped: steps whose loss was not finite, since the run began.
+
+        """
+        now = time.perf_counter()
+        seconds = now - self.last_line
+        speed = self.steps_since_line * self.images_per_step / seconds
+        waited = min((seconds_waited - self.seconds_waited) / seconds, 1.0)
+        is_telling = self.steps_since_line >= LOG_EVERY or step + 1 == self.steps
+        self.last_line, self.steps_since_line, self.seconds_waited = now, 0, seconds_waited
+        seconds_left = (now - self.begun) / self.steps_done * (self.steps_left - self.steps_done)
+        text = (
+            f"loss {loss:.4f}  lr {lr:.2e}  grad norm {grad_norm:.3f}  {speed:.1f} images/s  "
+            f"waiting for data {waited:.0%}  memory {peak_memory(self.processes.device):.1f} GB  "
+            f"left {timedelta(seconds=round(seconds_left))}"
+        )
+        if skipped:
+            text += f"  {skipped} steps skipped"
+        if self.bar is not None:
+            self.bar.set_postfix_str(text)
+        else:
+            print(f"epoch {epoch + 1}/{self.args.epochs}  step {step + 1}/{self.steps}  {text}", flush=True)
+        if waited >= SLOW_LOADER and is_telling and not self.warned:
+            self.warned = True
+            self.say(
+                f"the loader is the bottleneck: {waited:.0%} of the time was spent waiting for data; --cache DIR, "
+                "--augment device and more --num_workers help"
+            )
+
+    def say(self, text: str) -> None:
+        """Print a line of the main process, above the progress bar if there is one."""
+        if self.bar is not None:
+            self.bar.write(text)
+        else:
+            print(text, flush=True)
+
+    def end_epoch(self, epoch: int, lr: float, loss: float) -> None:
+        """Write the epoch, counted from 0, to log.txt and TensorBoard, where it counts from 1 like the checkpoints.
+
+        What a full disk does not take is told, and written with the next epoch.
+        """
+        self.close_bar()
+        if not self.processes.is_main:
+            return
+        print(f"epoch {epoch + 1}/{self.args.epochs} done: loss {loss:.4f}", flush=True)
+        self.entries.append({"train_lr": lr, "train_loss": loss, "epoch": epoch + 1})
+        length = self.file.stat().st_size if self.file.exists() else 0
+        try:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(entry) + "\n" for entry in self.entries))
+            self.entries.clear()
+        except OSError as error:
+            if self.file.exists():
+                os.truncate(self.file, length)  # no half lines
+            print(f"warning: {self.file} cannot be written: {error.strerror}; training goes on", flush=True)
+        self.tensorboard(lambda writer: writer.add_scalar("train_loss", loss, (epoch + 1) * 1000))
+        self.tensorboard(lambda writer: writer.add_scalar("lr", lr, (epoch + 1) * 1000))
+        self.tensorboard(lambda writer: writer.flush())
+
+    def open_tensorboard(self, purge_step: int | None = None) -> None:
+        """Begin a file of events."""
+        try:
+            self.writer = SummaryWriter(self.args.log_dir, purge_step=purge_step)
+        except OSError as error:
+            print(f"warning: TensorBoard's file cannot be written: {error}; training goes on", flush=True)
+
+    def tensorboard(self, write: Callable[[SummaryWriter], None]) -> None:
+        """Write something for TensorBoard, if its file can be written."""
+        if self.writer is None:
+            self.open_tensorboard()
+        if self.writer is not None:
+            try:
+                write(self.writer)
+            except OSError as error:
+                print(f"warning: TensorBoard's file cannot be written: {error}; training goes on", flush=True)
+                self.writer = None
+
+    def close_bar(self) -> None:
+        """Take the progress bar away, if there is one."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        self.close_bar()
+        if self.writer is not None:
+            self.tensorboard(lambda writer: writer.close())
+
+
+def drop_lines_after(file: Path, epoch: int) -> None:
+    """Keep the lines of log.txt up to an epoch; a line that was cut off by a crash goes too."""
+    if not file.is_file():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["epoch"] <= epoch:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    shortened = file.with_suffix(".tmp")
+    try:
+        shortened.write_text("".join(kept), encoding="utf-8")
+        shortened.replace(file)
+    except OSError as error:
+        shortened.unlink(missing_ok=True)
+        print(f"warning: {file} cannot be written: {error.strerror}", flush=True)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Largest memory in use so far, in GB: the GPU's, or this process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * 1024 / 1e9

@@ -1,0 +1,185 @@
+"""The checkpoints of a run, from which it continues as if it had never stopped.
+
+`checkpoint-<epoch>.pth` is the state after whole epochs; `checkpoint-<epoch>-<step>.pth` that in the middle of the next
+one. All that is random follows from the seed and the place in the run (see `seeds`), so the place is all that has to be
+kept of it, for any number of processes and workers.
+"""
+
+import re
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hivit_mae.cluster.distributed import Processes, decided_by_main
+from saratrx.checkpoint import CheckpointError, hash_file, load_all, load_checkpoint, save_checkpoint
+from saratrx.errors import InputError
+
+KEPT_IN_EPOCH = 2  # states of the middle of an epoch: the newest, and one before it in case it is damaged
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: optimizer steps done in the next one.
+        images_a_step: over all processes; what one step is may change when a run is resumed.
+        loss_sums: of each process, [sum of its losses, their number] over the steps done in the epoch.
+        lr_factor: 1, or 0.5 after the run went back because of losses that were not finite.
+        skipped: steps skipped for that reason, since the run began.
+
+    """
+
+    epoch: int = 0
+    step: int = 0
+    images_a_step: int = 1
+    loss_sums: list[list[float]] = field(default_factory=list)
+    lr_factor: float = 1.0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        text = f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
+        return text if self.lr_factor == 1 else f"{text}, with {self.lr_factor:g} times the learning rate"
+
+    def count_in(self, images_a_step: int) -> None:
+        """Express the place in steps of another size, rounded down: no image of the epoch is left out."""
+        if self.step and images_a_step != self.images_a_step:
+            self.step = self.step * self.images_a_step // images_a_step
+            self.images_a_step = images_a_step
+
+
+@dataclass
+class TrainingState:
+    """All that a run continues from."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    progress: Progress
+
+
+def checkpoints(output_dir: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest first."""
+    found = {
+        (int(m[1]), int(m[2] or 0)): path
+        for path in output_dir.glob("checkpoint-*.pth")
+        if (m := re.fullmatch(r"checkpoint-(\d+)(?:-(\d+))?", path.stem))
+    }
+    return [found[place] for place in sorted(found, reverse=True)]
+
+
+def is_in_epoch(path: Path) -> bool:
+    """Whether a checkpoint is of the middle of an epoch."""
+    return path.stem.count("-") == 2
+
+
+def save(output_dir: Path, state: TrainingState, args: Namespace) -> None:
+    """Write the state, and delete the checkpoints that it makes superfluous.
+
+    Of whole epochs the newest `args.keep` stay (0: all); of the middle of an epoch the newest two, until the run ends.
+
+    Raises:
+        OSError: if it cannot be written; then all earlier ones are still there.
+
+    """
+    progress = state.progress
+    place = f"{progress.epoch}-{progress.step}" if progress.step else f"{progress.epoch}"
+    path = output_dir / f"checkpoint-{place}.pth"
+    save_checkpoint(
+        path,
+        model=state.model.state_dict(),
+        optimizer=state.optimizer.state_dict(),
+        epoch=progress.epoch,
+        scaler=state.scaler.state_dict(),
+        args=vars(args),
+        progress=vars(progress),
+    )
+    existing = checkpoints(output_dir)
+    in_epoch = [p for p in existing if is_in_epoch(p)]
+    superfluous = in_epoch if progress.epoch >= args.epochs else in_epoch[KEPT_IN_EPOCH:]
+    if args.keep:
+        superfluous += [p for p in existing if not is_in_epoch(p)][args.keep :]
+    for old in superfluous:
+        old.unlink()
+        hash_file(old).unlink(missing_ok=True)
+
+
+def resume(resume: str, output_dir: Path, state: TrainingState, processes: Processes) -> Path | None:
+    """Continue what --resume asks for; returns the checkpoint that was taken, None for a new run.
+
+    The main process chooses, so that all continue from the same file.
+
+    Raises:
+        InputError: if the file cannot be used, none of several can, another process does not see it, or a new run
+            would mix its files with those of an earlier one.
+
+    """
+    path = decided_by_main(lambda: restore_newest(resume, output_dir, state), processes)
+    if path is not None and not processes.is_main:
+        try:
+            restore(path, load_checkpoint(path), state)
+        except CheckpointError as error:
+            raise InputError(f"{error}; --output_dir must be a folder that all machines share") from error
+    return path
+
+
+def restore_newest(resume: str, output_dir: Path, state: TrainingState) -> Path | None:
+    """Restore the file that is named, or the newest one in the folder that can be used; says which ones cannot."""
+    if resume and resume != "auto":
+        restore(Path(resume), load_checkpoint(resume), state)
+        return Path(resume)
+    existing = checkpoints(output_dir)
+    if existing and not resume:
+        raise InputError(
+            f"{existing[0]} is there already: continue that run with --resume auto, or choose another --output_dir"
+        )
+    for path in existing:
+        try:
+            restore(path, load_checkpoint(path), state)
+            return path
+        except CheckpointError as error:
+            print(f"warning: {error}; skipped", flush=True)
+    if existing:
+        raise InputError(f"no checkpoint in {output_dir} can be continued: move them away to start again")
+    return None
+
+
+def restore(path: Path, content: dict[str, Any], state: TrainingState) -> None:
+    """Put a checkpoint's content back.
+
+    Raises:
+        CheckpointError: if it is of another model, or holds weights only.
+
+    """
+    if not {"optimizer", "epoch"} <= content.keys():
+        raise CheckpointError(f"{path} holds weights without a training state: start from it with --init_weights")
+    load_all(state.model, content["model"], path)
+    try:
+        restore_optimizer(state.optimizer, content["optimizer"])
+        if content.get("scaler"):
+            state.scaler.load_state_dict(content["scaler"])
+        progress = Progress(**content.get("progress", {"epoch": int(content["epoch"])}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} holds the state of another optimizer: {error}") from error
+    state.progress.__dict__.update(vars(progress))
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any]) -> None:
+    """Load an optimizer's state, which PyTorch would take whatever its shapes.
+
+    Raises:
+        ValueError: if it is of other parameters.
+
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, moments in content["state"].items():
+        if any(moments[key].shape != parameters[number].shape for key in ("exp_avg", "exp_avg_sq")):
+            raise ValueError(f"the moments of parameter {number} have another shape")
+    for group in content["param_groups"]:
+        group["fused"] = True  # published files do not say; where AdamW keeps its step counts depends on it
+    optimizer.load_state_dict(content)

@@ -1,1 +1,0 @@
-"""Data, options, processes, logs and checkpoints of a pre-training run."""
