@@ -8,9 +8,7 @@ For example:
     load_encoder(classifier, "out/checkpoint-100.pth", missing_ok=("fc_norm.", "head."))
 """
 
-import hashlib
 import math
-import os
 import pickle
 import re
 from argparse import Namespace
@@ -18,16 +16,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 
 from saratrx.errors import InputError
+from saratrx.files import hash_path, is_as_hashed, open_whole
 from saratrx.hivit import HiViT
 from saratrx.position import resize_bias_table, resize_position_embedding
+from saratrx.reporting import get_logger
 
+log = get_logger(__name__)
 Weights = dict[str, torch.Tensor]
 
 # What the stages add to the encoder: of no use to a model that does not have it, so a file may hold it
@@ -41,38 +42,8 @@ class CheckpointError(InputError):
     """A file that is no checkpoint, an unsafe one, or one for another model."""
 
 
-class HashingWriter:
-    """A file that hashes what is written to it, and remembers why it could not be written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.hash = file, hashlib.sha256()
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        """Write some bytes."""
-        self.hash.update(data)
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """Hand everything to the operating system."""
-        try:
-            self.file.flush()
-        except OSError as error:
-            self.error = error
-            raise
-
-
-def hash_file(path: str | Path) -> Path:
-    """Where the hash of a checkpoint stands: `checkpoint-8.pth.sha256`."""
-    return Path(f"{path}.sha256")
-
-
 def save_checkpoint(path: str | Path, **state: Any) -> None:
-    """Write `state` to `path` in one step: after a crash there is the old file or the new one, never half of one.
+    """Write `state` to `path` in one step, with its hash: after a crash there is the old file or the new one.
 
     Args:
         path: the file; its folder must exist.
@@ -82,29 +53,8 @@ def save_checkpoint(path: str | Path, **state: Any) -> None:
         OSError: if it cannot be written, as on a full disk; an old file is then still there.
 
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process leaves of it, the next one overwrites
-    try:
-        with temporary.open("wb") as file:
-            writer = HashingWriter(file)
-            try:
-                torch.save(state, writer)
-            except RuntimeError as error:  # PyTorch's own, after the file's
-                raise writer.error or error from error
-            writer.flush()
-            os.fsync(file.fileno())
-        # No moment has a new file beside an old hash: then there is none
-        hash_file(path).unlink(missing_ok=True)
-        temporary.replace(path)
-        temporary.write_text(f"{writer.hash.hexdigest()}  {path.name}\n", encoding="utf-8")
-        temporary.replace(hash_file(path))
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new names themselves
-    finally:
-        os.close(folder)
+    with open_whole(path, with_hash=True) as file:
+        torch.save(state, file)
 
 
 def check_hash(path: Path) -> None:
@@ -114,22 +64,33 @@ def check_hash(path: Path) -> None:
         CheckpointError: if they differ.
 
     """
-    for _ in range(2):  # both may just be replaced
-        try:
-            expected = hash_file(path).read_text(encoding="utf-8").split(maxsplit=1)[:1]
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, UnicodeDecodeError):
-            return
-        if expected == [found]:
-            return
-    raise CheckpointError(
-        f"{path} is torn or was changed: {hash_file(path).name} names another content; take an earlier one or fetch it "
-        "again"
-    )
+    if not is_as_hashed(path):
+        raise CheckpointError(
+            f"{path} is torn or was changed: {hash_path(path).name} names another content; take an earlier one or "
+            "fetch it again"
+        )
 
 
-def load_checkpoint(path: str | Path, allowed: Sequence[Callable] = ()) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, allowed: Sequence[Callable[..., Any]] = ()) -> Any:
+    """Read a file of torch.save or a safetensors file onto the CPU, whatever it holds, without running any of it.
+
+    Args:
+        path: the file.
+        allowed: classes and functions, known to be harmless, that it may pickle too.
+
+    Raises:
+        CheckpointError: for a file that is missing, torn, not what the hash beside it says, or that pickles any other
+            object.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
+    check_hash(path)
+    return load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
+
+
+def load_checkpoint(path: str | Path, allowed: Sequence[Callable[..., Any]] = ()) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running anything that it contains.
 
     Accepted: a dict with the weights under `model` or `state_dict`, a bare state dict, safetensors; keys with
@@ -147,11 +108,7 @@ def load_checkpoint(path: str | Path, allowed: Sequence[Callable] = ()) -> dict[
             pickles any other object.
 
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
-    check_hash(path)
-    content = load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
+    content = read_checkpoint(path, allowed)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights")
 
@@ -178,7 +135,7 @@ def load_safetensors_file(path: Path) -> Weights:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
 
 
-def load_pickled_file(path: Path, allowed: Sequence[Callable] = ()) -> object:
+def load_pickled_file(path: Path, allowed: Sequence[Callable[..., Any]] = ()) -> Any:
     """Read a file of torch.save, weights and what is `allowed` only, or say why not."""
     try:
         with torch.serialization.safe_globals([Namespace, *allowed]):
@@ -217,7 +174,7 @@ class LoadReport:
 
 
 def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = ()) -> LoadReport:
-    """Load a checkpoint of any stage into a HiViT or a model built on it, and print what was done.
+    """Load a checkpoint of any stage into a HiViT or a model built on it, and report what was done.
 
     Position embeddings of another image size are resized. What another stage added to its encoder (a decoder, a
     classifier) is ignored where `model` has no such part.
@@ -228,7 +185,7 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
         missing_ok: prefixes of the keys of `model` that stay as they are if the file lacks them or has other shapes.
 
     Returns:
-        The report that was printed.
+        The report.
 
     Raises:
         CheckpointError: naming the keys, if any other key of the model is missing or has another shape, or the file
@@ -262,7 +219,7 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
     unexpected = [key for key in surplus if not key.startswith(ADDED_TO_ENCODER)]
     raise_if_any(path, missing=missing, mismatched=mismatched, unexpected=unexpected)
     model.load_state_dict(merged)
-    print(report, flush=True)
+    log.info("%s", report)
     return report
 
 

@@ -1,4 +1,4 @@
-"""The one error that means "the user can mend this"."""
+"""The one error that means "the user can fix this", and how errors become one line."""
 
 import sys
 from collections.abc import Iterator
@@ -7,6 +7,20 @@ from contextlib import contextmanager
 
 class InputError(Exception):
     """A bad option, file or data set: its text is one sentence that names it and says what to do."""
+
+
+class SeveralInputErrors(InputError):  # noqa: N818 -- one error that holds several
+    """Several mistakes, told together: one line each."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__("\nerror: ".join(sentences))
+        self.sentences = sentences
+
+
+def raise_problems(sentences: list[str]) -> None:
+    """Raise `SeveralInputErrors` if there is any sentence."""
+    if sentences:
+        raise SeveralInputErrors(sentences)
 
 
 @contextmanager
@@ -20,6 +34,12 @@ def exit_on_input_error() -> Iterator[None]:
 
 
 def sentence(error: InputError) -> str:
-    """The text of an error; of one from a DataLoader's worker, which arrives as a whole traceback, its last line."""
+    """Give the text of an error; of a whole traceback, as it comes from a DataLoader's worker, the last line."""
     last = str(error).rstrip().splitlines()[-1]
     return last.partition("Error: ")[2] if "Traceback (most recent call last)" in str(error) else str(error)
+
+
+def first_line(error: BaseException) -> str:
+    """Say in one line why something failed: the system's reason, else the first line of the text, else the type."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or (str(error).splitlines() or [type(error).__name__])[0]

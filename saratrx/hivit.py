@@ -136,20 +136,19 @@ class AttentionBlock(nn.Module):
 
 
 class HiViT(nn.Module):
-    """The encoder and its classifier.
+    """The encoder: images -> tokens of stage 3. What stages add to it stands in classes that inherit from it.
 
     Args:
         img_size: side (or (H, W)) in pixels that the position embeddings are made for; other multiples of
             `patch_size` are accepted by `forward`, with the embeddings resized bicubically.
         patch_size: side of a patch in pixels, a multiple of 4.
         in_chans: channels of the input.
-        num_classes: width of the classifier; 0 leaves the pooled, normalised features.
         embed_dim: width D of stage 3; stages 1 and 2 have D/4 and D/2.
         depths: stages 1 and 2 have twice the number given here of MLP blocks, stage 3 that of attention blocks.
         num_heads: attention heads of stage 3.
         stem_mlp_ratio: hidden width of the MLPs of stages 1 and 2, relative to theirs.
         mlp_ratio: the same for stage 3.
-        rpe: add a trained relative position bias in every attention block. SARATR-X itself trains with False.
+        rpe: add a trained relative position bias in every attention block, as some published ImageNet weights have it.
         ape: add a trained absolute position embedding before stage 3.
         drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first.
 
@@ -163,13 +162,12 @@ class HiViT(nn.Module):
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
         in_chans: int = 3,
-        num_classes: int = 1000,
         embed_dim: int = 512,
         depths: tuple[int, int, int] = (2, 2, 20),
         num_heads: int = 8,
         stem_mlp_ratio: float = 3.0,
         mlp_ratio: float = 4.0,
-        rpe: bool = True,
+        rpe: bool = False,
         ape: bool = True,
         drop_path_rate: float = 0.0,
     ) -> None:
@@ -177,7 +175,6 @@ class HiViT(nn.Module):
         if patch_size % INNER:
             raise ValueError(f"patch_size must be a multiple of {INNER}, not {patch_size}")
         self.patch_size = patch_size
-        self.num_classes = num_classes
         self.num_features = self.head_hidden_size = embed_dim
         self.grid = self.grid_of(*to_2tuple(img_size))
         rows, columns = self.grid
@@ -199,14 +196,6 @@ class HiViT(nn.Module):
             AttentionBlock(embed_dim, num_heads, mlp_ratio, next(drop_path), bias_table_rows) for _ in range(depths[2])
         ]
         self.blocks = nn.ModuleList(blocks)
-        self.fc_norm = layer_norm(embed_dim)
-        self.reset_classifier(num_classes)
-
-        self.feature_info = [  # timm's description of the three maps
-            {"num_chs": embed_dim // 4, "reduction": patch_size // 4, "module": "stage1"},
-            {"num_chs": embed_dim // 2, "reduction": patch_size // 2, "module": "stage2"},
-            {"num_chs": embed_dim, "reduction": patch_size, "module": "stage3"},
-        ]
         self.apply(initialise)
         if ape:
             trunc_normal_(self.absolute_pos_embed, std=0.02)
@@ -270,14 +259,9 @@ class HiViT(nn.Module):
         grid = self.grid_of(*x.shape[-2:])
         return self.forward_stages(self.patch_embed(x), self.position_embedding(grid), grid)[-1]
 
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Tokens [B, N, D] -> logits [B, num_classes], or the normalised mean token [B, D] with `pre_logits`."""
-        x = self.fc_norm(x.mean(dim=1))
-        return x if pre_logits else self.head(x)
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images [B, C, H, W] -> logits [B, num_classes]."""
-        return self.forward_head(self.forward_features(x))
+        """Images [B, C, H, W] -> tokens of stage 3 [B, N, D]."""
+        return self.forward_features(x)
 
     def decay_layer(self, name: str) -> int:
         """Layer of a parameter, for fine-tuning with rates that decay from the last layer to the first.
@@ -289,7 +273,37 @@ class HiViT(nn.Module):
             return max(int(name.split(".")[1]) - first + 1, 0)
         return 0 if name.startswith(("patch_embed.", "absolute_pos_embed")) else len(self.blocks) - first + 1
 
-    # What timm calls on its models
+
+class HiViTClassifier(HiViT):
+    """HiViT with a head on its mean token, under timm's names.
+
+    Args:
+        num_classes: width of the classifier; 0 leaves the pooled, normalised features.
+        **encoder: `HiViT`'s arguments.
+
+    """
+
+    def __init__(self, num_classes: int = 1000, **encoder: Any) -> None:
+        super().__init__(**encoder)
+        width = self.num_features
+        self.fc_norm: nn.Module = layer_norm(width)
+        self.reset_classifier(num_classes)
+        self.head.apply(initialise)
+        self.feature_info = [  # timm's description of the three maps
+            {"num_chs": width // 4, "reduction": self.patch_size // 4, "module": "stage1"},
+            {"num_chs": width // 2, "reduction": self.patch_size // 2, "module": "stage2"},
+            {"num_chs": width, "reduction": self.patch_size, "module": "stage3"},
+        ]
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Tokens [B, N, D] -> logits [B, num_classes], or the normalised mean token [B, D] with `pre_logits`."""
+        x = self.fc_norm(x.mean(dim=1))
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images [B, C, H, W] -> logits [B, num_classes]."""
+        return self.forward_head(self.forward_features(x))
+
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         return self.head
@@ -297,7 +311,7 @@ class HiViT(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer; 0 classes leave the features."""
         self.num_classes = num_classes
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.head: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward_intermediates(
         self,
@@ -366,24 +380,24 @@ def initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def hivit_tiny(**kwargs) -> HiViT:
-    """D = 384, depths 1-1-10. Takes `HiViT`'s arguments."""
-    return HiViT(**SIZES["tiny"] | kwargs)
+def hivit_tiny(**kwargs: Any) -> HiViTClassifier:
+    """D = 384, depths 1-1-10. Takes `HiViTClassifier`'s arguments."""
+    return HiViTClassifier(**SIZES["tiny"] | kwargs)
 
 
-def hivit_small(**kwargs) -> HiViT:
-    """D = 384, depths 2-2-20. Takes `HiViT`'s arguments."""
-    return HiViT(**SIZES["small"] | kwargs)
+def hivit_small(**kwargs: Any) -> HiViTClassifier:
+    """D = 384, depths 2-2-20. Takes `HiViTClassifier`'s arguments."""
+    return HiViTClassifier(**SIZES["small"] | kwargs)
 
 
-def hivit_base(**kwargs) -> HiViT:
-    """D = 512, depths 2-2-20: the published SARATR-X, but for `rpe`, which it sets to False."""
-    return HiViT(**SIZES["base"] | kwargs)
+def hivit_base(**kwargs: Any) -> HiViTClassifier:
+    """D = 512, depths 2-2-20: the published SARATR-X. Takes `HiViTClassifier`'s arguments."""
+    return HiViTClassifier(**SIZES["base"] | kwargs)
 
 
-def hivit_large(**kwargs) -> HiViT:
-    """D = 768, depths 4-4-36. Takes `HiViT`'s arguments."""
-    return HiViT(**SIZES["large"] | kwargs)
+def hivit_large(**kwargs: Any) -> HiViTClassifier:
+    """D = 768, depths 4-4-36. Takes `HiViTClassifier`'s arguments."""
+    return HiViTClassifier(**SIZES["large"] | kwargs)
 
 
 default_cfgs = generate_default_cfgs(
@@ -409,10 +423,9 @@ def _register(size: str) -> None:
     """Make a size known to timm as `hivit_<size>_patch16_224`."""
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        # rpe off, as in SARATR-X: its checkpoints fit, and any image size does
-        arguments = SIZES[size] | {"rpe": False} | kwargs
         feature_cfg = {"out_indices": (0, 1, 2), "feature_cls": "getter"}
-        return build_model_with_cfg(HiViT, create.__name__, pretrained, feature_cfg=feature_cfg, **arguments)
+        arguments = SIZES[size] | kwargs
+        return build_model_with_cfg(HiViTClassifier, create.__name__, pretrained, feature_cfg=feature_cfg, **arguments)
 
     create.__name__ = f"hivit_{size}_patch16_224"
     register_model(create)

@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 
 from saratrx import checkpoint
 from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, load_encoder, save_checkpoint
-from saratrx.hivit import HiViT
+from saratrx.hivit import HiViTClassifier
 
 HEAD = ("fc_norm.", "head.")
 
 
 def micro(**kwargs):
-    return HiViT(
+    return HiViTClassifier(
         **{"img_size": 64, "num_classes": 3, "embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2, "rpe": False}
         | kwargs
     )

@@ -10,7 +10,7 @@ from saratrx.checkpoint import load_encoder, save_checkpoint
 
 def micro(**kwargs):
     arguments = {"img_size": 64, "num_classes": 3, "embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2}
-    return hivit.HiViT(**arguments | kwargs).eval()
+    return hivit.HiViTClassifier(**arguments | kwargs).eval()
 
 
 @pytest.mark.parametrize("rpe", [False, True])

@@ -9,12 +9,12 @@ from dassl.modeling import BACKBONE_REGISTRY, build_backbone
 from hivit_cls.content import content_hash
 from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError
-from saratrx.hivit import SIZES, HiViT
+from saratrx.hivit import SIZES, HiViTClassifier
 
 PRECISIONS = ("fp32", "bf16")
 
 
-class Classifier(HiViT):
+class Classifier(HiViTClassifier):
     """HiViT for amplitude images, in two halves: `pool`, which pre-training has trained, and `classify`, which is new.
 
     Args:
@@ -23,7 +23,7 @@ class Classifier(HiViT):
     """
 
     def __init__(self, **kwargs) -> None:
-        super().__init__(rpe=False, **kwargs)
+        super().__init__(**kwargs)
         self.out_features = self.num_features
 
     def pool(self, images: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ class MapNorm(nn.LayerNorm):
 
 @MODELS.register_module(name="HiViT")
 class HiViTBackbone(HiViT):
-    """The encoder without its classifier, giving one map for each of `out_indices`, in order of depth.
+    """The encoder, giving one map for each of `out_indices`, in order of depth.
 
     Args:
         img_size: side in pixels of the images that the position embedding was trained for.
@@ -55,10 +55,9 @@ class HiViTBackbone(HiViT):
         use_checkpoint: bool = False,
         with_fpn: bool = True,
         init_cfg: dict[str, Any] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(img_size=img_size, num_classes=0, **{"rpe": False} | kwargs)
-        del self.fc_norm, self.head
+        super().__init__(img_size=img_size, **kwargs)
         self.window_size, self.use_checkpoint, self.init_cfg = window_size, use_checkpoint, init_cfg
         self.first_attention = next(i for i, block in enumerate(self.blocks) if isinstance(block, AttentionBlock))
         self.global_blocks = {self.first_attention + i for i in global_indices}

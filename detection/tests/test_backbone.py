@@ -12,7 +12,7 @@ from hivit_det import HiViTBackbone, HiViTLayerDecayOptimizerConstructor
 from hivit_det.backbone import join_windows, split_windows
 from saratrx.checkpoint import CheckpointError, save_checkpoint
 from saratrx.errors import InputError
-from saratrx.hivit import HiViT
+from saratrx.hivit import HiViTClassifier
 
 MICRO = {"embed_dim": 32, "depths": (1, 1, 3), "num_heads": 2, "img_size": 64}
 LEVELS = {"out_indices": ("H", "M", 2, 2), "global_indices": (1,), "window_size": 3}
@@ -40,7 +40,7 @@ def test_levels_agree_with_the_published_code():
 def test_levels_of_one_window_are_the_encoders():
     """On an image of the trained size that fits one window, the detector's encoder is the classifier's."""
     model = micro(window_size=4, with_fpn=False).eval()
-    encoder = HiViT(**MICRO, rpe=False).eval()
+    encoder = HiViTClassifier(**MICRO).eval()
     encoder.load_state_dict(encoder.state_dict() | model.state_dict())  # the classifier's norm takes no part
     image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_frozen_parts():
 
 def test_a_pretraining_checkpoint_fills_all_but_the_pyramid(tmp_path, capsys):
     torch.manual_seed(3)
-    weights = {k: v for k, v in HiViT(**MICRO, rpe=False).state_dict().items() if not k.startswith(("fc_norm", "head"))}
+    weights = {k: v for k, v in HiViTClassifier(**MICRO).state_dict().items() if not k.startswith(("fc_norm", "head"))}
     path = tmp_path / "checkpoint-8.pth"
     save_checkpoint(path, model=weights | {"mask_token": torch.zeros(1, 1, 32), "norm.weight": torch.ones(32)})
     model = micro(init_cfg={"type": "Pretrained", "checkpoint": str(path)})

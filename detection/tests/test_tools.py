@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
         content["annotations"].append(box)
     (root / "boxes.json").write_text(json.dumps(content))
     torch.manual_seed(0)
-    save_checkpoint(root / "weights.pth", model=HiViT(**SIZES, rpe=False, num_classes=0).state_dict())
+    save_checkpoint(root / "weights.pth", model=HiViT(**SIZES).state_dict())
     (root / "small.py").write_text(
         f'''
 _base_ = "{STAGE / "configs/_hivit_/hivit_tiny_simulated.py"}"

@@ -29,14 +29,14 @@ class PublishedKernels(nn.Module):
 
 
 class HiViTMaskedAutoencoder(HiViT):
-    """HiViT whose classifier is replaced by a decoder that predicts the features of removed patches.
+    """HiViT with a decoder that predicts the features of removed patches.
 
     The encoder's token is hierarchical: what stages 1 and 2 end with and stage 3's output, 7 D values a patch.
 
     Args:
         decoder_embed_dim, decoder_depth, decoder_num_heads: the decoder's width, blocks and attention heads.
         norm_pix_loss: give each patch's 768 target values zero mean and unit variance (published: always).
-        **encoder: `HiViT`'s arguments but `num_classes`, `rpe` and `ape`; images of another `img_size` are refused.
+        **encoder: `HiViT`'s arguments but `rpe` and `ape`; images of another `img_size` are refused.
 
     """
 
@@ -48,8 +48,7 @@ class HiViTMaskedAutoencoder(HiViT):
         norm_pix_loss: bool = True,
         **encoder,
     ) -> None:
-        super().__init__(num_classes=0, rpe=False, ape=True, **encoder)
-        del self.fc_norm, self.head
+        super().__init__(rpe=False, ape=True, **encoder)
         self.norm_pix_loss = norm_pix_loss
         embed_dim = self.num_features
         feature_dim = 7 * embed_dim  # 4*4 * D/4 + 2*2 * D/2 + D

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from hivit_mae.cluster.distributed import Processes, decided_by_main
-from saratrx.checkpoint import CheckpointError, hash_file, load_all, load_checkpoint, save_checkpoint
+from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, save_checkpoint
 from saratrx.errors import InputError
+from saratrx.files import remove_with_hash
 
 KEPT_IN_EPOCH = 2  # states of the middle of an epoch: the newest, and one before it in case it is damaged
 
@@ -105,8 +106,7 @@ def save(output_dir: Path, state: TrainingState, args: Namespace) -> None:
     if args.keep:
         superfluous += [p for p in existing if not is_in_epoch(p)][args.keep :]
     for old in superfluous:
-        old.unlink()
-        hash_file(old).unlink(missing_ok=True)
+        remove_with_hash(old)
 
 
 def resume(resume: str, output_dir: Path, state: TrainingState, processes: Processes) -> Path | None:

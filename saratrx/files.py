@@ -1,0 +1,167 @@
+"""Files written whole or not at all, the hashes beside them, and walks over what a person can see in a folder."""
+
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from saratrx.errors import InputError
+
+
+class WholeFile:
+    """A file being written: hashes what passes through it, and remembers why it could not be written.
+
+    PyTorch's writer turns an OSError into a RuntimeError of its own, so `error` keeps the first one.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.hash = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write some bytes."""
+        self.hash.update(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        try:
+            self.file.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+@contextmanager
+def open_whole(path: str | Path, with_hash: bool = False) -> Iterator[WholeFile]:
+    """Write a file in one step: after a crash there is the old file or the new one, never half of one.
+
+    Args:
+        path: the file; its folder must exist.
+        with_hash: also write its SHA-256 beside it, see `hash_path`.
+
+    Raises:
+        OSError: if it cannot be written, as on a full disk; an old file is then still there.
+
+    """
+    path = Path(path)
+    remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            whole = WholeFile(file)
+            try:
+                yield whole
+            except RuntimeError as error:
+                raise whole.error or error from error
+            whole.flush()
+            os.fsync(file.fileno())
+        # At no moment does a new file stand beside an old hash: for a while there is no hash
+        hash_path(path).unlink(missing_ok=True)
+        temporary.replace(path)
+        if with_hash:
+            temporary.write_text(f"{whole.hash.hexdigest()}  {path.name}\n", encoding="utf-8")
+            temporary.replace(hash_path(path))
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new names themselves
+    finally:
+        os.close(folder)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed processes of this machine left of `path`."""
+    pattern = re.compile(re.escape(f".{path.name}.{socket.gethostname()}-") + r"(\d+)\.tmp")
+    for leftover in path.parent.iterdir():
+        found = pattern.fullmatch(leftover.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            leftover.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in one step, as `open_whole` does."""
+    with open_whole(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file in one step, as `open_whole` does."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def hash_path(path: str | Path) -> Path:
+    """Where the hash of a file stands, in the form of `sha256sum`: `checkpoint-8.pth.sha256`."""
+    return Path(f"{path}.sha256")
+
+
+def is_as_hashed(path: str | Path) -> bool:
+    """Whether a file is what the hash beside it says; true if there is none that can be read."""
+    for _ in range(2):  # both may just be replaced
+        try:
+            expected = hash_path(path).read_text(encoding="utf-8").split(maxsplit=1)[:1]
+            with Path(path).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, UnicodeDecodeError):
+            return True
+        if expected == [found]:
+            return True
+    return False
+
+
+def remove_with_hash(path: Path) -> None:
+    """Delete a file and the hash beside it, where they are there."""
+    path.unlink(missing_ok=True)
+    hash_path(path).unlink(missing_ok=True)
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits; a file is read once while it does not change.
+
+    Raises:
+        InputError: if it cannot be read.
+
+    """
+    try:
+        state = os.stat(path)  # noqa: PTH116 -- faster than Path's, and asked for every image
+        return _hash(str(path), state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@cache
+def _hash(path: str, modified: int, size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def visible_files(root: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Walk over each folder below `root`, itself included, with the names of its files, both sorted.
+
+    Links are followed, but never in circles; hidden folders and files are left out.
+    """
+    seen = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        identity = os.path.realpath(folder)
+        if identity in seen:  # a link back to a folder above or beside
+            below.clear()
+            continue
+        seen.add(identity)
+        below[:] = visible(below)
+        yield folder, visible(names)
+
+
+def visible(names: list[str]) -> list[str]:
+    """Names that do not begin with a dot, sorted."""
+    return sorted(name for name in names if not name.startswith("."))

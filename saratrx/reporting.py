@@ -1,0 +1,42 @@
+"""What the library tells: plain lines on stdout, by `logging`.
+
+    log = get_logger(__name__)
+    log.info("4 images read")           # 4 images read
+    log.warning("0.png is damaged")     # warning: 0.png is damaged
+
+`logging.getLogger("saratrx").setLevel("ERROR")` silences it.
+"""
+
+import logging
+import sys
+from typing import TextIO
+
+
+class PlainFormatter(logging.Formatter):
+    """The message alone; warnings and worse begin with their level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
+
+
+class StdoutHandler(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stdout` is at the time, since runs copy it to a log or silence it in all but one process."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(PlainFormatter())
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # a plain attribute of StreamHandler
+        return sys.stdout
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Give the logger of a module; all are below the logger `saratrx`."""
+    root = logging.getLogger("saratrx")
+    if not root.handlers:
+        root.addHandler(StdoutHandler())
+        root.setLevel(logging.INFO)
+        root.propagate = False
+    return logging.getLogger(name if name.startswith("saratrx") else f"saratrx.{name}")
