@@ -12,7 +12,8 @@ For example:
     schedule, output = parse([Schedule, Output], "Pre-train.", sys.argv[1:])
 
 A type says how a value is read: int, float, str, Path; bool for a switch; `X | None` for what need not be given;
-`tuple[X, ...]` for one or more values, `tuple[X, X]` for two; `Literal[...]` for a choice.
+`tuple[X, ...]` for one or more values, `tuple[X, X]` for two; `Literal[...]` for a choice. A positional tuple with a
+default takes all the words that are left, whatever they look like.
 """
 
 import argparse
@@ -117,6 +118,8 @@ def add(section: argparse._ArgumentGroup, each: Field[Any], hint: Any, separator
     origin, parts = get_origin(kind), get_args(kind)
     if origin is tuple:
         words["nargs"] = "+" if parts[1] is Ellipsis else len(parts)
+        if about.positional and each.default is not MISSING:
+            words["nargs"] = argparse.REMAINDER
         words["action"], kind = AsTuple, parts[0]
         origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:

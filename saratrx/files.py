@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from saratrx.errors import InputError
+from saratrx.errors import InputError, first_line
 
 
 class WholeFile:
@@ -99,6 +99,15 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
     """Write a JSON file in one step, as `open_whole` does."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+@contextmanager
+def refused_if_unwritable(path: str | Path) -> Iterator[None]:
+    """Turn an OSError of writing `path` into an InputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {first_line(error)}") from error
 
 
 def hash_path(path: str | Path) -> Path:
