@@ -34,7 +34,7 @@ EPOCHS = 30  # of the published config
 
 
 def options(args: argparse.Namespace, output: Path, *words: str) -> list[str]:
-    """The command line of train.py."""
+    """Give the command line of train.py."""
     files = [STAGE / "configs/datasets/MSTAR_SOC.yaml", STAGE / f"configs/trainers/MIM_linear/{args.cfg}.yaml"]
     return [
         *("--root", str(args.data), "--trainer", "MIM_linear", "--output-dir", str(output)),
@@ -80,7 +80,7 @@ _pixels: dict[str, torch.Tensor] = {}
 
 
 def pixels(items: list[Datum]) -> torch.Tensor:
-    """The middle 64 px of images, scaled to 32 px: [N, 1024]."""
+    """Read the middle 64 px of images, scaled to 32 px: [N, 1024]."""
     for item in items:
         if item.impath not in _pixels:
             image = torch.from_numpy(sar_image.read(item.impath))[None]

@@ -14,7 +14,6 @@ not. Prints seconds, ratio to the first form, peak memory of the process, and th
 import argparse
 import json
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from rasterio.windows import Window
 import hivit_det  # noqa: F401 -- first: it prepares MMDetection
 from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import SceneDetector
+from machine import peak_gb
 from saratrx import sar_image
 
 SCORE, NMS = 0.3, 0.5
@@ -57,7 +57,7 @@ def write_scene(path: Path, images: list[Path], side: int) -> None:
 
 
 def published_way(detector: SceneDetector, path: Path, window: int = 1024, stride: int = 512) -> int:
-    """The number of boxes that the published way finds."""
+    """Count the boxes that the published way finds."""
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     scene, boxes = open_scene(path), []
     for top in range(0, len(image), stride):
@@ -92,9 +92,7 @@ def print_figures(args: argparse.Namespace) -> None:
     else:
         boxes = len(detector.detect(open_scene(args.scene), score=SCORE, nms=NMS, **FORMS[args.form]))
     seconds = time.perf_counter() - begun
-    # not getrusage, which a process inherits from the one that started it
-    memory = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) * 1024 / 1e9
-    print(json.dumps({"seconds": seconds, "peak_gb": memory, "boxes": boxes}))
+    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb(), "boxes": boxes}))
 
 
 def measured(args: argparse.Namespace, scene: Path, form: str) -> dict[str, float]:

@@ -29,15 +29,14 @@ from torchvision import transforms
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.host_memory import keep_freed_memory
 from hivit_mae.data.folders import find_images
-from hivit_mae.data.loading import BatchLoader, open_images
-from hivit_mae.data.shards import count_images, find_shards
+from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
 from machine import describe
 from saratrx.errors import exit_on_input_error
 
 IMAGES_A_SHARD = 500
 
 
-class PublishedImages(Dataset):
+class PublishedImages(Dataset[torch.Tensor]):
     """Images as published: Pillow and torchvision's transforms, one by one."""
 
     def __init__(self, paths: list[str], input_size: int) -> None:
@@ -72,7 +71,7 @@ def make_chips(folder: Path, number_of_chips: int) -> None:
 
 
 def make_shards(folder: Path, paths: list[str]) -> list[str]:
-    """The same images in tar files."""
+    """Write the same images into tar files."""
     folder.mkdir()
     shards = []
     for number, first in enumerate(range(0, len(paths), IMAGES_A_SHARD)):
@@ -83,12 +82,12 @@ def make_shards(folder: Path, paths: list[str]) -> list[str]:
     return shards
 
 
-def published_path(paths: list[str], args: argparse.Namespace, device: torch.device) -> Callable[[], int]:
-    """An epoch of the published path; returns its number of images."""
-    dataset = PublishedImages(paths, args.input_size)
-    loader = DataLoader(
-        dataset, args.batch_size, shuffle=True, num_workers=args.num_workers, drop_last=True, persistent_workers=True
-    )
+def published_path(
+    paths: list[str], input_size: int, batch_size: int, workers: int, device: torch.device
+) -> Callable[[], int]:
+    """Make an epoch of the published path, which returns its number of images."""
+    dataset = PublishedImages(paths, input_size)
+    loader = DataLoader(dataset, batch_size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True)
 
     def epoch() -> int:
         return sum(len(images.to(device)) for images in loader)
@@ -97,17 +96,12 @@ def published_path(paths: list[str], args: argparse.Namespace, device: torch.dev
 
 
 def our_path(
-    data_path: list[str], cache: str, augment: str, workers: int, args: argparse.Namespace
+    data: DataOptions, input_size: int, batch_size: int, device: torch.device, folder: Path
 ) -> Callable[[], int]:
-    """An epoch of one of our paths, with that many loader processes; returns its number of images."""
-    options = argparse.Namespace(
-        data_path=data_path, cache=cache, augment=augment, input_size=args.input_size, batch_size=args.batch_size,
-        num_workers=workers, pin_mem=True, seed=0, max_bad=0.01, output_dir=str(args.folder),
-    )  # fmt: skip
-    processes = Processes(0, 1, torch.device(args.device))
-    shards = find_shards(data_path, cache)
-    images = open_images(options, processes, count_images(shards, args.folder) if shards else None)
-    loader, epochs = BatchLoader(images, options, processes), count()
+    """Make an epoch of one of our paths, which returns its number of images."""
+    processes = Processes(0, 1, device)
+    source = open_images(data, processes, input_size=input_size, batch_size=batch_size, seed=0, sizes_folder=folder)
+    loader, epochs = BatchLoader(source, processes, batch_size, data.num_workers), count()
 
     def epoch() -> int:
         return sum(len(batch.images) for batch in loader.batches(next(epochs)))
@@ -140,22 +134,21 @@ def main() -> None:
     keep_freed_memory()
     device, cores = torch.device(args.device), len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        args.folder = Path(folder)
+        top = Path(folder)
+        folders = args.data_path or [str(top / "chips")]
         if not args.data_path:
-            args.data_path = [str(args.folder / "chips")]
-            make_chips(args.folder / "chips", args.chips)
-        paths = [path for data in args.data_path for path in find_images(data)]
-        shards, cache = make_shards(args.folder / "shards", paths), str(args.folder / "cache")
-        forms = {"published": published_path(paths, args, device)}
-        for name, data, cached in (
-            ("folders", args.data_path, ""),
-            ("shards", shards, ""),
-            ("cache", args.data_path, cache),
-        ):
+            make_chips(top / "chips", args.chips)
+        paths = [path for data in folders for path in find_images(data)]
+        shards, cache = make_shards(top / "shards", paths), str(top / "cache")
+        batches = args.input_size, args.batch_size
+        forms = {"published": published_path(paths, *batches, args.num_workers, device)}
+        for name, data_path, cached in (("folders", folders, ""), ("shards", shards, ""), ("cache", folders, cache)):
             for augment in ("loader", "device"):
-                forms[f"{name}, augment {augment}"] = our_path(data, cached, augment, args.num_workers, args)
+                data = DataOptions(tuple(data_path), cached, augment, num_workers=args.num_workers)
+                forms[f"{name}, augment {augment}"] = our_path(data, *batches, device, top)
         if device.type == "cpu":  # the main process has the cores to itself then
-            forms["cache, augment device, no loader processes"] = our_path(args.data_path, cache, "device", 0, args)
+            data = DataOptions(tuple(folders), cache, "device", num_workers=0)
+            forms["cache, augment device, no loader processes"] = our_path(data, *batches, device, top)
 
         machine = describe(device)
         print(f"{machine}\n{len(paths)} images, batches of {args.batch_size}, {args.num_workers} loader processes")
@@ -169,9 +162,9 @@ def main() -> None:
                     speeds[name].append(found)
         results = {"machine": machine, "images": len(paths), "batch_size": args.batch_size, "cores": cores}
         results["num_workers"] = args.num_workers
-        for name, found in speeds.items():
-            ratio = median(f / p for f, p in zip(found, speeds["published"], strict=True))
-            rate = median(found)
+        for name, of_rounds in speeds.items():
+            ratio = median(f / p for f, p in zip(of_rounds, speeds["published"], strict=True))
+            rate = median(of_rounds)
             print(f"  {name:42} {rate:7.0f} images/s  {rate / cores:8.0f} per core  ratio {ratio:6.2f}", flush=True)
             results[name] = {"images_per_second": rate, "ratio": ratio}
         if args.json:

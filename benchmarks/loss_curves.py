@@ -10,13 +10,14 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from timm.optim import param_groups_weight_decay
 
-from hivit_mae.data.folders import PretrainImages
+from hivit_mae.data.folders import FolderImages
 from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
 from hivit_mae.run.lr_schedule import learning_rate, set_learning_rate
 from hivit_mae.run.precision import compiled
@@ -24,15 +25,15 @@ from hivit_mae.seeds import masking_noise
 from machine import describe
 from saratrx.errors import exit_on_input_error
 
-NARROW = {
+NARROW: dict[str, Any] = {
     "embed_dim": 128, "depths": (1, 1, 4), "num_heads": 4,
     "decoder_embed_dim": 128, "decoder_depth": 2, "decoder_num_heads": 4,
 }  # fmt: skip
 WARMUP = 0.1  # of the steps
 
 
-def losses(form: str, dataset: PretrainImages, args: argparse.Namespace) -> list[float]:
-    """The loss of each step; images, masks and first weights are the same for every form."""
+def losses(form: str, dataset: FolderImages, args: argparse.Namespace) -> list[float]:
+    """Train, and give the loss of each step; images, masks and first weights are the same for every form."""
     device = torch.device(args.device)
     torch.manual_seed(args.seed)
     if args.narrow:
@@ -47,9 +48,9 @@ def losses(form: str, dataset: PretrainImages, args: argparse.Namespace) -> list
     for step in range(args.steps):
         rate = learning_rate(step, lr=args.lr, min_lr=0.0, warmup_epochs=WARMUP * args.steps, epochs=args.steps)
         set_learning_rate(optimizer, rate)
-        dataset.set_epoch(step)
+        dataset.start(step)
         indices = order.integers(len(dataset), size=args.batch_size).tolist()
-        images = torch.stack([dataset[index][1] for index in indices]).to(device)
+        images = torch.stack([cast(torch.Tensor, dataset[index][1]) for index in indices]).to(device)
         noise = masking_noise(args.seed, 0, step, args.batch_size, patches, 0, 1, device)
         with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in form):
             loss, _, _ = network(images, 0.75, noise)
@@ -64,7 +65,7 @@ def losses(form: str, dataset: PretrainImages, args: argparse.Namespace) -> list
 
 
 def draw(curves: dict[str, list[float]], title: str) -> Figure:
-    """The losses above, their difference below, both smoothed over ten steps."""
+    """Draw the losses above, their difference below, both smoothed over ten steps."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     smooth = {name: np.convolve(values, np.ones(10) / 10, mode="valid") for name, values in curves.items()}
@@ -97,7 +98,7 @@ def main() -> None:
 
     machine = describe(torch.device(args.device))
     print(machine)
-    dataset = PretrainImages(args.data_path, args.input_size, args.seed, max_bad=0.01)
+    dataset = FolderImages(args.data_path, args.input_size, args.seed, max_bad=0.01)
     curves = {form: losses(form, dataset, args) for form in ("float32", "bf16, compiled")}
     tenth = max(args.steps // 10, 1)
     ends = {form: float(np.mean(values[-tenth:])) for form, values in curves.items()}

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from hivit_mae.cluster.distributed import Processes
-from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
 from machine import describe
 
 MAIN = Path(__file__).parents[1] / "pre-training" / "main_pretrain.py"
@@ -36,7 +37,7 @@ def megabytes(pid: int) -> tuple[float, float]:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process started."""
+    """List the processes that a process started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -52,7 +53,7 @@ def make_chips(folder: Path, count: int) -> None:
         chip.save(folder / f"{number // 1000:04d}" / f"{number % 1000:03d}.bmp")
 
 
-def growth(steps: int, folder: Path) -> dict[str, list]:
+def growth(steps: int, folder: Path) -> dict[str, list[float]]:
     """Memory of the main process at every tenth of a run of that many steps."""
     images = folder / "few"
     make_chips(images, 400)
@@ -61,9 +62,9 @@ def growth(steps: int, folder: Path) -> dict[str, list]:
     command += ["--output_dir", str(folder / "run"), "--cache", str(folder / "cache"), "--augment", "device"]
     command += ["--batch_size", "8", "--epochs", str(-(-steps // 50)), "--num_workers", "1", "--device", "cpu"]
     command += ["--save_minutes", "0.1", "--keep", "2", "--image_every", "4"]
-    found: dict[str, list] = {"step": [], "resident_mb": [], "private_mb": []}
+    found: dict[str, list[float]] = {"step": [], "resident_mb": [], "private_mb": []}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        for line in run.stdout:
+        for line in run.stdout or ():
             if place := STEP_LINE.match(line):
                 epoch, step, of_epoch = map(int, place.groups())
                 done = (epoch - 1) * of_epoch + step
@@ -78,18 +79,16 @@ def growth(steps: int, folder: Path) -> dict[str, list]:
     return found
 
 
-def cache_of_many(chips: int, folder: Path) -> list[dict]:
+def cache_of_many(chips: int, folder: Path) -> list[dict[str, Any]]:
     """Memory of the main process and of the loader's, after an epoch from a decoded cache of many chips."""
     make_chips(folder / "many", chips)
-    options = argparse.Namespace(
-        data_path=[str(folder / "many")], cache=str(folder / "large"), augment="device", input_size=64, batch_size=100,
-        num_workers=2, pin_mem=False, seed=0, max_bad=0.01, output_dir=str(folder),
-    )  # fmt: skip
+    data = DataOptions((str(folder / "many"),), cache=str(folder / "large"), augment="device")
     processes = Processes(0, 1, torch.device("cpu"))
     begun = time.perf_counter()
-    dataset = open_images(options, processes)
-    print(f"  cache of {len(dataset)} chips made in {time.perf_counter() - begun:.0f} s", flush=True)
-    loader, found = BatchLoader(dataset, options, processes), []
+    source = open_images(data, processes, input_size=64, batch_size=100, seed=0, sizes_folder=folder)
+    print(f"  cache of {len(source)} chips made in {time.perf_counter() - begun:.0f} s", flush=True)
+    loader = BatchLoader(source, processes, 100, num_workers=2)
+    found: list[dict[str, Any]] = []
     begun, images = time.perf_counter(), sum(len(batch.images) for batch in loader.batches(0))
     print(f"  an epoch of {images} images read in {time.perf_counter() - begun:.0f} s", flush=True)
     for name, pid in [("main", os.getpid()), *(("loader", child) for child in children(os.getpid()))]:

@@ -12,15 +12,15 @@ that is fed from the decoded cache.
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from timm.optim import param_groups_weight_decay
@@ -28,19 +28,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.host_memory import keep_freed_memory
-from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
 from hivit_mae.models.gradient_feature import GradientFeature
 from hivit_mae.models.models_hivit_mae import MODELS
 from hivit_mae.models.published_form import DenseGradientFeature, PublishedForm
 from hivit_mae.run.precision import compiled, resolve_amp
 from loader import make_chips
-from machine import describe
+from machine import describe, peak_gb
 from saratrx.hivit import SIZES
 
 FORMS = ("published", "float32", "float32, compiled", "bf16", "bf16, compiled")  # "published" is float32 too
 FEATURES = ("published features", "integral features")
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-Step = Callable[[torch.Tensor], None]
+Step = Callable[[torch.Tensor], torch.Tensor | None]
 
 
 def synthetic_images(batch: int, device: torch.device) -> torch.Tensor:
@@ -51,7 +51,7 @@ def synthetic_images(batch: int, device: torch.device) -> torch.Tensor:
 
 
 def default_forms(device: torch.device) -> list[str]:
-    """What main_pretrain.py would choose on this chip, and what that can be compared with."""
+    """Name what main_pretrain.py would choose on this chip, and what that can be compared with."""
     has_bf16 = resolve_amp("auto", device)[0] == "bf16"
     return [form for form in FORMS if (has_bf16 or "bf16" not in form) and (device.type == "cuda" or "," not in form)]
 
@@ -81,8 +81,8 @@ def training_step(form: str, size: str, device: torch.device) -> Step:
     return step
 
 
-def gradient_features(device: torch.device) -> dict[str, Step]:
-    """The features of some images, by dense convolutions and by integral images."""
+def gradient_features(device: torch.device) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """Give the features of some images, by dense convolutions and by integral images."""
     return dict(zip(FEATURES, (DenseGradientFeature().to(device), GradientFeature()), strict=True))
 
 
@@ -114,7 +114,7 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 
 
 def interleaved(
-    functions: dict[str, Callable[[], object]], rounds: int, device: torch.device
+    functions: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
     """Seconds of each function, called in turn, after one round of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
@@ -126,20 +126,19 @@ def interleaved(
     return times
 
 
-def with_peak_memory(work: str, batch: int, args: argparse.Namespace) -> tuple[Step, float]:
-    """Some work as a function of the images, and the GB that it needs: of the GPU, or of a CPU process of its own.
+def with_peak_memory(work: str, batch: int, size: str, device: torch.device) -> tuple[Step, float]:
+    """Make some work, as a function of the images, and find the GB of the GPU, or of a process, that it needs.
 
     Raises:
         torch.OutOfMemoryError: if the GPU is too small.
 
     """
-    device = torch.device(args.device)
 
     def make() -> Step:
-        return gradient_features(device)[work] if work in FEATURES else training_step(work, args.size, device)
+        return gradient_features(device)[work] if work in FEATURES else training_step(work, size, device)
 
     if device.type == "cpu":
-        command = [sys.executable, __file__, "--memory_of", work, "--size", args.size, "--batch_size", str(batch)]
+        command = [sys.executable, __file__, "--memory_of", work, "--size", size, "--batch_size", str(batch)]
         printed = subprocess.run([*command, "--device", "cpu"], check=True, capture_output=True, text=True).stdout
         return make(), float(printed)
     before = torch.cuda.memory_allocated()
@@ -150,24 +149,19 @@ def with_peak_memory(work: str, batch: int, args: argparse.Namespace) -> tuple[S
     return function, (torch.cuda.max_memory_allocated() - before) / 1e9
 
 
-def print_peak_memory(args: argparse.Namespace) -> None:
-    """The other side of `with_peak_memory` on a CPU."""
+def print_peak_memory(work: str, batch: int, size: str) -> None:
+    """Do the work once; the other side of `with_peak_memory` on a CPU."""
     device = torch.device("cpu")
-    images = synthetic_images(args.batch_size[0], device)
-    is_feature = args.memory_of in FEATURES
-    function = (
-        gradient_features(device)[args.memory_of] if is_feature else training_step(args.memory_of, args.size, device)
-    )
+    images = synthetic_images(batch, device)
+    function = gradient_features(device)[work] if work in FEATURES else training_step(work, size, device)
     function(images)
     function(images)
-    # not getrusage, which a process inherits from the one that started it
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9)
+    print(peak_gb())
 
 
 def report(
-    work: list[str], batch: int, rounds: int, rate: float, flops: int, args: argparse.Namespace
-) -> dict[str, dict]:
+    work: list[str], batch: int, rounds: int, rate: float, flops: int, size: str, device: torch.device
+) -> dict[str, dict[str, float]]:
     """Time some work, of which the first is the baseline, and print and return its figures.
 
     Args:
@@ -176,14 +170,14 @@ def report(
         rounds: of the timing.
         rate: FLOP/s that the chip reaches in matrix products; utilisation is relative to it.
         flops: of one image; 0 if utilisation means nothing.
-        args: the options.
+        size: of the model.
+        device: where it is done.
 
     """
-    device = torch.device(args.device)
     images, functions, memory = synthetic_images(batch, device), {}, {}
     for name in work:
         try:
-            function, memory[name] = with_peak_memory(name, batch, args)
+            function, memory[name] = with_peak_memory(name, batch, size, device)
             functions[name] = partial(function, images)
         except torch.OutOfMemoryError:
             print(f"  {name:20} out of memory", flush=True)
@@ -205,20 +199,15 @@ def report(
     return figures
 
 
-def fed_from_cache(form: str, batch: int, steps: int, args: argparse.Namespace) -> dict[str, float]:
+def fed_from_cache(form: str, batch: int, steps: int, size: str, device: torch.device) -> dict[str, float]:
     """Images/s of a loop of training steps that is fed from a decoded cache, augmented on the device."""
-    device = torch.device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         make_chips(Path(folder) / "chips", max(steps * batch // 4, 2 * batch))
-        options = argparse.Namespace(
-            data_path=[f"{folder}/chips"], cache=f"{folder}/cache", augment="device", input_size=224, batch_size=batch,
-            num_workers=10, pin_mem=True, seed=0, max_bad=0.01, output_dir=folder,
-        )  # fmt: skip
+        data = DataOptions(data_path=(f"{folder}/chips",), cache=f"{folder}/cache", augment="device")
         processes = Processes(0, 1, device)
-        loader, step = (
-            BatchLoader(open_images(options, processes), options, processes),
-            training_step(form, args.size, device),
-        )
+        source = open_images(data, processes, input_size=224, batch_size=batch, seed=0, sizes_folder=Path(folder))
+        loader = BatchLoader(source, processes, batch, data.num_workers)
+        step = training_step(form, size, device)
 
         def epoch(number: int) -> int:
             images = 0
@@ -250,7 +239,7 @@ def main() -> None:
     parser.add_argument("--memory_of", choices=FORMS + FEATURES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
-        print_peak_memory(args)
+        print_peak_memory(args.memory_of, args.batch_size[0], args.size)
         return
 
     keep_freed_memory()
@@ -261,14 +250,14 @@ def main() -> None:
     precision = "bf16" if any("bf16" in form for form in forms) else "float32"
     rate, flops = matrix_rate(precision, device), floating_point_operations(args.size)
     print(f"matrix products in {precision}: {rate / 1e12:.2f} TFLOP/s; a step needs {flops / 1e9:.1f} GFLOP an image")
-    results: dict = {"machine": machine, "size": args.size, "rounds": args.rounds, "flop_an_image": flops}
+    results: dict[str, Any] = {"machine": machine, "size": args.size, "rounds": args.rounds, "flop_an_image": flops}
     results["matrix_flops"] = {precision: rate}
 
     batch = args.batch_size[0]
     images = synthetic_images(batch, device)
     exact = DenseGradientFeature()(images.double().cpu())
     print(f"\ngradient features of {batch} x 1 x 224 x 224")
-    results["gradient_features"] = report(list(FEATURES), batch, 2 * args.rounds, rate, 0, args)
+    results["gradient_features"] = report(list(FEATURES), batch, 2 * args.rounds, rate, 0, args.size, device)
     for name, function in gradient_features(device).items():
         error = float((function(images).double().cpu() - exact).abs().max())
         results["gradient_features"][name]["error"] = error
@@ -276,9 +265,9 @@ def main() -> None:
 
     for batch in args.batch_size:
         print(f"\ntraining step of HiViT-{args.size}, {batch} images, mask 0.75")
-        figures = results[f"step of {batch}"] = report(forms, batch, args.rounds, rate, flops, args)
+        figures = results[f"step of {batch}"] = report(forms, batch, args.rounds, rate, flops, args.size, device)
         if args.data and forms[-1] in figures:
-            fed = fed_from_cache(forms[-1], batch, 20 * args.rounds, args)
+            fed = fed_from_cache(forms[-1], batch, 20 * args.rounds, args.size, device)
             share = fed["images_per_second"] / figures[forms[-1]]["images_per_second"]
             print(
                 f"  {forms[-1]}, fed from the cache: {fed['images_per_second']:.2f} images/s, {share:.0%} of that; "

@@ -13,10 +13,11 @@ their kind for these very images and masks, so a model is compared with more tha
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from hivit_mae.data.folders import PretrainImages
+from hivit_mae.data.folders import FolderImages
 from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
 from hivit_mae.run import panel
 from hivit_mae.seeds import masking_noise
@@ -24,8 +25,8 @@ from saratrx.checkpoint import load_all, load_checkpoint
 from saratrx.errors import InputError, exit_on_input_error
 
 
-def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict]:
-    """The model of a checkpoint of `main_pretrain.py`, and its options."""
+def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict[str, Any]]:
+    """Load the model of a checkpoint of `main_pretrain.py`, and its options."""
     content = load_checkpoint(path)
     options = content.get("args") or {}
     if options.get("model") not in MODELS:
@@ -53,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model, options = load_model(args.checkpoint)
-    dataset = PretrainImages(args.data_path, options["input_size"], seed=0, max_bad=0.01)
+    dataset = FolderImages(args.data_path, options["input_size"], seed=0, max_bad=0.01)
     images = panel.fixed_images(dataset, args.images)
     patches = model.grid[0] * model.grid[1]
     noise = masking_noise(0, 0, 0, len(images), patches, 0, 1, torch.device("cpu"))

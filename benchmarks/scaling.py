@@ -23,29 +23,36 @@ from timm.optim import param_groups_weight_decay
 
 from hivit_mae.cluster import distributed
 from hivit_mae.models.models_hivit_mae import MODELS
+from hivit_mae.run.begin import wrap
 from hivit_mae.run.precision import allow_tf32, resolve_amp, resolve_compile
 from machine import describe
-from main_pretrain import wrap
 from pretrain import synthetic_images
 from saratrx.hivit import SIZES
 
 
-def work(args: argparse.Namespace) -> None:
-    """One process of a measurement; the main one prints images/s of all."""
+def work(
+    size: str, batch_size: int, count: int, device_name: str, amp: str, grad_reduce: str, bucket_mb: float
+) -> None:
+    """Be one process of a measurement; the main one prints images/s of all."""
     allow_tf32()
-    processes = distributed.connect(distributed.meet(args))
+    processes = distributed.connect(distributed.rendezvous(device_name))
     device = processes.device
-    args.amp, args.compile = resolve_amp(args.amp, device)[0], resolve_compile(None, device)[0]
-    args.bucket_mb, args.accum_iter = args.bucket_mb[0], 1
+    amp = resolve_amp(amp, device)[0]
     torch.manual_seed(0)
-    model = MODELS[f"mae_hivit_{args.size}_dec512d6b"]().to(device)
-    network = wrap(model, args, processes)
+    model = MODELS[f"mae_hivit_{size}_dec512d6b"]().to(device)
+    network = wrap(
+        model,
+        processes,
+        is_compiled=resolve_compile(None, device)[0],
+        grad_reduce=grad_reduce,
+        bucket_mb=bucket_mb,
+    )
     optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05), lr=1e-4, betas=(0.9, 0.95), fused=True)
-    images = synthetic_images(args.batch_size, device)
+    images = synthetic_images(batch_size, device)
 
     def steps(count: int) -> float:
         for _ in range(count):
-            with torch.autocast(device.type, torch.bfloat16, enabled=args.amp == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=amp == "bf16"):
                 loss, _, _ = network(images)
             loss.backward()
             optimizer.step()
@@ -56,10 +63,10 @@ def work(args: argparse.Namespace) -> None:
         return time.perf_counter()
 
     begun = steps(3)
-    seconds = steps(args.steps) - begun
+    seconds = steps(count) - begun
     if processes.is_main:
-        print(args.steps * args.batch_size * processes.world_size / seconds)
-    distributed.stop()
+        print(count * batch_size * processes.world_size / seconds)
+    distributed.leave()
 
 
 def measured(world_size: int, bucket_mb: float, args: argparse.Namespace) -> float:
@@ -98,8 +105,7 @@ def main() -> None:
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
-        args.dist_on_itp, args.dist_url = False, "env://"
-        work(args)
+        work(args.size, args.batch_size, args.steps, args.device, args.amp, args.grad_reduce, args.bucket_mb[0])
         return
 
     machine = describe(torch.device(args.device))

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hivit_mae.run.training_state import checkpoints
+from hivit_mae.run.training_state import Checkpoints
 from saratrx.checkpoint import load_checkpoint
 
 MAIN = Path(__file__).parents[1] / "pre-training" / "main_pretrain.py"
@@ -41,8 +41,8 @@ def make_images(folder: Path) -> None:
         Image.fromarray(image.astype(np.uint8)).save(folder / f"{number:02d}.png")
 
 
-def start(images: Path, output: Path, world_size: int) -> list[subprocess.Popen]:
-    """The processes of a run, whose output goes to files beside `output`."""
+def start(images: Path, output: Path, world_size: int) -> list[subprocess.Popen[bytes]]:
+    """Start the processes of a run, whose output goes to files beside `output`."""
     command = [sys.executable, str(MAIN), "--model", "mae_hivit_micro_dec32d1b", "--data_path", str(images)]
     command += ["--output_dir", str(output)]
     command += ["--input_size", "48", "--batch_size", str(8 // world_size), "--epochs", str(EPOCHS), "--lr", "1e-3"]
@@ -62,14 +62,14 @@ def start(images: Path, output: Path, world_size: int) -> list[subprocess.Popen]
     return processes
 
 
-def finished(processes: list[subprocess.Popen]) -> list[int]:
-    """The exit codes, once all have ended."""
+def finished(processes: list[subprocess.Popen[bytes]]) -> list[int]:
+    """Wait for all to end, and give their exit codes."""
     return [process.wait(timeout=600) for process in processes]
 
 
 def tear(folder: Path, rng: random.Random) -> str:
     """Cut the newest checkpoint off, or change some of its bytes; says what was done."""
-    newest = next(iter(checkpoints(folder)), None)
+    newest = next(iter(Checkpoints(folder).existing()), None)
     if newest is None:
         return "there was none yet"
     content = bytearray(newest.read_bytes())
@@ -82,7 +82,7 @@ def tear(folder: Path, rng: random.Random) -> str:
     return newest.name
 
 
-def wait_until_training(output: Path, processes: list[subprocess.Popen]) -> None:
+def wait_until_training(output: Path, processes: list[subprocess.Popen[bytes]]) -> None:
     """Return at the first line that a run prints of its steps."""
     while "step" not in Path(f"{output}-0.txt").read_text():
         if processes[0].poll():
@@ -99,7 +99,7 @@ def trial(images: Path, output: Path, world_size: int, seconds: float, rng: rand
     time.sleep(moment)
     processes[victim].send_signal(signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL)
     codes = finished(processes)
-    state = next((path.stem for path in checkpoints(output)), "no checkpoint")
+    state = next((path.stem for path in Checkpoints(output).existing()), "no checkpoint")
     happened = f"{kind:15} after {moment:4.1f} s, exit codes {codes}, {state}"
     if kind == "torn checkpoint":
         happened += f", torn: {tear(output, rng)}"

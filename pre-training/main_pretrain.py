@@ -14,49 +14,47 @@ After a crash, the same command with:
 """
 
 import sys
-from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
-from timm.optim import param_groups_weight_decay
-from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.nn.parallel import DistributedDataParallel
 
 from hivit_mae.cluster import distributed
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.host_memory import keep_freed_memory
 from hivit_mae.cluster.preemption import EXIT_CODE, Preempted, Preemption
-from hivit_mae.cluster.watchdog import Watchdog, end, first_line
+from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import BatchLoader, open_images
-from hivit_mae.data.shards import count_images, find_shards
 from hivit_mae.engine_pretrain import Run, train_one_epoch
-from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
-from hivit_mae.run import panel, training_state
+from hivit_mae.run import panel
+from hivit_mae.run.begin import begin, new_state, wrap
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
-from hivit_mae.run.options import parse_options
-from hivit_mae.run.precision import allow_tf32, compiled, resolve_amp, resolve_compile
+from hivit_mae.run.options import Options, parse_options, recorded, resolve
+from hivit_mae.run.precision import allow_tf32
 from hivit_mae.run.profiling import traced
 from hivit_mae.run.run_log import RunLog
-from hivit_mae.run.training_state import Progress, TrainingState
-from saratrx.checkpoint import load_encoder
-from saratrx.errors import InputError, exit_on_input_error
+from hivit_mae.run.training_state import Checkpoints
+from saratrx.errors import InputError, exit_on_input_error, first_line
+from saratrx.reporting import get_logger
 
-NEW_IN_PRETRAINING = ("decoder_", "mask_token", "norm.", "sarfeature")  # may be missing in --init_weights
+log = get_logger("main_pretrain")
+
 PANEL_IMAGES = 6
 NAMED_AT_MOST = 10  # images of a batch whose loss was not finite; all are in a file
 
 
-def main(args: Namespace) -> None:
+def main(options: Options) -> None:
     """Run pre-training as the options say."""
-    processes = distributed.meet(args)
-    watchdog = Watchdog(processes.store, processes.rank, processes.world_size, args.hang_seconds)
+    machine = options.machine
+    processes = distributed.rendezvous(machine.device, dist_url=machine.dist_url, is_openmpi=machine.dist_on_itp)
+    watchdog = Watchdog(processes.store, processes.rank, processes.world_size, machine.hang_seconds)
     stopped: Preempted | None = None
     try:
         with watchdog.busy("connecting"):
             processes = distributed.connect(processes)
-        pretrain(args, processes, watchdog)
+        pretrain(options, processes, watchdog)
     except Preempted as error:
         stopped = error
     except NonFiniteLossError:
@@ -65,178 +63,194 @@ def main(args: Namespace) -> None:
         sys.exit(1)
     except RuntimeError as error:
         if distributed.is_lost_connection(error):
-            end(f"another process has ended or cannot be reached ({first_line(error)})")
+            watchdog.end_after_lost_connection(error)
         raise
     watchdog.close()  # not after an error: the others have to learn that this process is gone
-    distributed.stop()
+    distributed.leave()
     if stopped:
         raise stopped
 
 
-def pretrain(args: Namespace, processes: Processes, watchdog: Watchdog) -> None:
+def pretrain(options: Options, processes: Processes, watchdog: Watchdog) -> None:
     """Train from the beginning, or from a checkpoint, to the last epoch."""
-    device, output_dir = processes.device, Path(args.output_dir)
-    args.amp, why_amp = resolve_amp(args.amp, device)
-    args.compile, why_compile = resolve_compile(args.compile, device)
+    model_options, optimisation, output = options.model, options.optimisation, options.output
+    resolved = resolve(options, processes)
     allow_tf32()
     keep_freed_memory()
-    for folder in (output_dir, Path(args.log_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder} cannot be made: {error.strerror}; choose another --output_dir") from error
+    make_folders(output.folder, Path(output.log_folder))
 
     with watchdog.busy("opening the images"):
-        shards = find_shards(args.data_path, args.cache)
-        counts = distributed.decided_by_main(lambda: count_images(shards, output_dir), processes) if shards else None
-        dataset = open_images(args, processes, counts)
-    loader = BatchLoader(dataset, args, processes)
-    effective_batch = args.batch_size * args.accum_iter * processes.world_size
-    if loader.batches_per_epoch < args.accum_iter:
-        raise InputError(
-            f"--batch_size: an effective batch of {effective_batch} is larger than the {len(dataset)} images"
+        source = open_images(
+            options.data,
+            processes,
+            input_size=model_options.input_size,
+            batch_size=optimisation.batch_size,
+            seed=optimisation.seed,
+            sizes_folder=output.folder,
         )
-    if args.lr is None:
-        args.lr = args.blr * effective_batch / 256
-
-    with watchdog.busy("making the model"):
-        state = new_state(args, device)
-        source = last_state(args) if processes.restarts else args.resume
-        resumed = training_state.resume(source, output_dir, state, processes)
-        if resumed is None:
-            begin(state, args)
-        network = wrap(state.model, args, processes)
-    if resumed is not None:
-        state.progress.count_in(effective_batch)
-        print(f"continuing {resumed} after {state.progress}", flush=True)
-
-    steps = loader.batches_per_epoch // args.accum_iter
-    print(
-        f"{args.model}, {sum(p.numel() for p in state.model.parameters() if p.requires_grad) / 1e6:.1f} M parameters, "
-        f"{len(dataset)} images, {steps} steps an epoch of {effective_batch} images, lr {args.lr:.2e}, "
-        f"{processes.world_size} x {device}, mixed precision {args.amp} ({why_amp}), "
-        f"{'compiled' if args.compile else 'not compiled'} ({why_compile})",
-        flush=True,
+    loader = BatchLoader(
+        source, processes, optimisation.batch_size, options.data.num_workers, pin_memory=options.data.pin_mem
     )
-    panel_images = panel.fixed_images(dataset, PANEL_IMAGES) if processes.is_main and args.image_every else None
+    if loader.batches_per_epoch < optimisation.accum_iter:
+        raise InputError(
+            f"--batch_size: an effective batch of {resolved.images_per_step} is larger than the {len(source)} images"
+        )
 
-    preemption, trace_folder = Preemption(), args.log_dir if args.profile else None
-    with preemption.watched(), traced(trace_folder, processes.rank, device) as trace:
+    checkpoints = Checkpoints(output.folder, output.keep, optimisation.epochs, recorded(options, resolved))
+    with watchdog.busy("making the model"):
+        state = new_state(
+            model_options,
+            optimisation.seed,
+            lr=resolved.lr,
+            weight_decay=optimisation.weight_decay,
+            amp=resolved.amp,
+            device=processes.device,
+        )
+        start_again = partial(begin, state, model_options, optimisation.seed, output.start_epoch)
+        resume = "auto" if processes.restarts and checkpoints.existing() else output.resume
+        resumed = checkpoints.restore(resume, state, processes)
+        if resumed is None:
+            start_again()
+        network = wrap(
+            state.model,
+            processes,
+            is_compiled=resolved.compile,
+            is_accumulating=optimisation.accum_iter > 1,
+            grad_reduce=options.machine.grad_reduce,
+            bucket_mb=options.machine.bucket_mb,
+        )
+    if resumed is not None:
+        state.progress.count_in(resolved.images_per_step)
+        log.info(f"continuing {resumed} after {state.progress}")
+
+    steps = loader.batches_per_epoch // optimisation.accum_iter
+    log.info(
+        f"{model_options.model}, "
+        f"{sum(p.numel() for p in state.model.parameters() if p.requires_grad) / 1e6:.1f} M parameters, "
+        f"{len(source)} images, {steps} steps an epoch of {resolved.images_per_step} images, lr {resolved.lr:.2e}, "
+        f"{processes.world_size} x {processes.device}, mixed precision {resolved.amp} ({resolved.why_amp}), "
+        f"{'compiled' if resolved.compile else 'not compiled'} ({resolved.why_compile})"
+    )
+    panel_images = panel.fixed_images(source, PANEL_IMAGES) if processes.is_main and output.image_every else None
+
+    preemption, trace_folder = Preemption(), output.log_folder if options.machine.profile else None
+    with preemption.watched(), traced(trace_folder, processes.rank, processes.device) as trace:
         while True:
-            log = RunLog(args, processes, steps, state.progress.epoch, state.progress.step)
-            guard = NonFiniteGuard(device, state.scaler.is_enabled(), state.progress.skipped)
-            run = Run(network, state, loader, log, processes, guard, watchdog, preemption, args, trace)
+            run_log = RunLog(
+                output.folder,
+                output.log_folder,
+                processes,
+                epochs=optimisation.epochs,
+                steps=steps,
+                images_per_step=resolved.images_per_step,
+                start_epoch=state.progress.epoch,
+                start_step=state.progress.step,
+            )
+            run = Run(
+                network=network,
+                state=state,
+                loader=loader,
+                optimisation=optimisation,
+                lr=resolved.lr,
+                amp=resolved.amp,
+                mask_ratio=model_options.mask_ratio,
+                patches=(model_options.input_size // 16) ** 2,
+                images_per_step=resolved.images_per_step,
+                checkpoints=checkpoints,
+                save_minutes=output.save_minutes,
+                log=run_log,
+                processes=processes,
+                guard=NonFiniteGuard(processes.device, state.scaler.is_enabled(), state.progress.skipped),
+                watchdog=watchdog,
+                preemption=preemption,
+                trace=trace,
+            )
             try:
-                train(run, panel_images)
+                train(run, panel_images, save_every=output.save_every, image_every=output.image_every)
                 return
             except NonFiniteLossError as error:
                 with watchdog.busy("going back"):
-                    go_back(error, run)
+                    go_back(error, run, output.resume, start_again)
             finally:
-                log.close()
+                run_log.close()
 
 
-def train(run: Run, panel_images: torch.Tensor | None) -> None:
-    """The epochs that are left."""
-    args, state, log, output_dir = run.args, run.state, run.log, Path(run.args.output_dir)
-    dataset = run.loader.dataset
-    while state.progress.epoch < args.epochs:
+def make_folders(*folders: Path) -> None:
+    """Make the folders that the run writes to.
+
+    Raises:
+        InputError: if one cannot be made.
+
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be made: {first_line(error)}; choose another --output_dir") from error
+
+
+def train(run: Run, panel_images: torch.Tensor | None, *, save_every: int, image_every: int) -> None:
+    """Train the epochs that are left, with a checkpoint and a panel every so many."""
+    progress, source, epochs = run.state.progress, run.loader.source, run.optimisation.epochs
+    while progress.epoch < epochs:
         loss, lr = train_one_epoch(run)
-        distributed.union(dataset.bad, run.processes.device)
-        dataset.report_bad()
+        distributed.all_reduce_any(source.bad, run.processes.device)
+        source.check_bad()
 
-        done = state.progress.epoch
-        is_last = done == args.epochs
-        log.end_epoch(done - 1, lr, loss)
-        if done % args.save_every == 0 or is_last:
+        done = progress.epoch
+        is_last = done == epochs
+        run.log.end_epoch(done - 1, lr, loss)
+        if done % save_every == 0 or is_last:
             run.save()
-        if panel_images is not None and (done % args.image_every == 0 or is_last):
+        if panel_images is not None and (done % image_every == 0 or is_last):
             with run.watchdog.busy("drawing the panel"):
-                figure = panel.draw(state.model, panel_images, args.mask_ratio)
-                path = output_dir / f"reconstruction-{done}.png"
-                try:
-                    figure.savefig(path, dpi=80)
-                except OSError as error:
-                    print(f"warning: {path} cannot be written: {error.strerror}; training goes on", flush=True)
-                log.tensorboard(lambda writer, figure=figure, step=done * 1000: writer.add_figure(
-                    "reconstruction", figure, step
-                ))  # fmt: skip
-        last = output_dir / f"checkpoint-{done}.pth"
-        if is_last and not distributed.decided_by_main(last.exists, run.processes):
+                write_panel(run, panel_images, done)
+        last = run.checkpoints.of_epoch(done)
+        if is_last and not distributed.broadcast_from_main(last.exists, run.processes):
             raise InputError(f"{last} could not be written: make space and go on with --resume auto")
 
 
-def go_back(error: NonFiniteLossError, run: Run) -> None:
+def write_panel(run: Run, images: torch.Tensor, epoch: int) -> None:
+    """Draw the reconstruction panel as a PNG file and for TensorBoard."""
+    figure = panel.draw(run.state.model, images, run.mask_ratio)
+    path = run.checkpoints.folder / f"reconstruction-{epoch}.png"
+    try:
+        panel.write(figure, path)
+    except OSError as error:
+        log.warning(f"{path} cannot be written: {first_line(error)}; training goes on")
+    run.log.tensorboard(lambda writer: writer.add_figure("reconstruction", figure, epoch * 1000))
+
+
+def go_back(error: NonFiniteLossError, run: Run, resume: str, start_again: Callable[[], None]) -> None:
     """Put the last checkpoint back, or the beginning where there is none, and go on with half the learning rate.
+
+    Args:
+        error: what ended the run so far.
+        run: the run.
+        resume: --resume, which counts where the run has no checkpoint of its own.
+        start_again: brings the state to the beginning.
 
     Raises:
         NonFiniteLossError: if that was done before.
 
     """
-    args, state, output_dir = run.args, run.state, Path(run.args.output_dir)
+    state = run.state
     if state.progress.lr_factor < 1:
         raise NonFiniteLossError(
             f"{error}, also after going back to the last checkpoint with half the learning rate", error.images
         )
     skipped = state.progress.skipped
-    resumed = training_state.resume(last_state(args), output_dir, state, run.processes)
+    resumed = run.checkpoints.restore("auto" if run.checkpoints.existing() else resume, state, run.processes)
     if resumed is None:
-        begin(state, args)
-    state.progress.count_in(run.log.images_per_step)
+        start_again()
+    state.progress.count_in(run.images_per_step)
     state.progress.lr_factor, state.progress.skipped = 0.5, skipped
-    print(f"{error}: going back to {resumed or 'the beginning'} with half the learning rate", flush=True)
+    log.info(f"{error}: going back to {resumed or 'the beginning'} with half the learning rate")
 
 
-def last_state(args: Namespace) -> str:
-    """Where a run goes on that has begun: as --resume says it."""
-    return "auto" if training_state.checkpoints(Path(args.output_dir)) else args.resume
-
-
-def new_model(args: Namespace) -> HiViTMaskedAutoencoder:
-    """The model with random weights, which follow from the seed."""
-    torch.manual_seed(args.seed)
-    return MODELS[args.model](img_size=args.input_size, norm_pix_loss=args.norm_pix_loss)
-
-
-def new_state(args: Namespace, device: torch.device) -> TrainingState:
-    """The model with random weights, its optimizer and scaler."""
-    model = new_model(args).to(device)
-    parameter_groups = param_groups_weight_decay(model, args.weight_decay)
-    optimizer = torch.optim.AdamW(parameter_groups, lr=args.lr, betas=(0.9, 0.95), fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=args.amp == "fp16")
-    return TrainingState(model, optimizer, scaler, Progress())
-
-
-def begin(state: TrainingState, args: Namespace) -> None:
-    """Bring the state to the beginning of a run: weights of the seed or of --init_weights, a new optimizer."""
-    state.model.load_state_dict(new_model(args).state_dict())
-    if args.init_weights:
-        load_encoder(state.model, args.init_weights, missing_ok=NEW_IN_PRETRAINING)
-    state.optimizer.state.clear()
-    state.progress.__dict__.update(vars(Progress(epoch=args.start_epoch)))
-
-
-def wrap(model: nn.Module, args: Namespace, processes: Processes) -> nn.Module:
-    """The model as it is called in training: compiled, and averaging its gradients over the processes."""
-    network = compiled(model) if args.compile else model
-    if processes.world_size == 1:
-        return network
-    network = DistributedDataParallel(
-        network,
-        device_ids=None if processes.device.type == "cpu" else [processes.device],
-        broadcast_buffers=False,  # they are constant
-        static_graph=args.accum_iter == 1,  # PyTorch fails where the first batch is accumulated without averaging
-        gradient_as_bucket_view=True,
-        bucket_cap_mb=args.bucket_mb,
-    )
-    if args.grad_reduce == "bf16":
-        network.register_comm_hook(None, bf16_compress_hook)
-    return network
-
-
-def explain(error: NonFiniteLossError, args: Namespace) -> str:
-    """What went wrong and what to do, with the images; all of them go to a file."""
-    listed = Path(args.output_dir) / "nonfinite-images.txt"
+def explain(error: NonFiniteLossError, folder: Path) -> str:
+    """Say what went wrong and what to do, with the images; all of them go to a file in `folder`."""
+    listed = folder / "nonfinite-images.txt"
     with suppress(OSError):  # a full disk is not what this is about
         listed.write_text("\n".join(error.images) + "\n", encoding="utf-8")
     more = f" and {len(error.images) - NAMED_AT_MOST} more" if len(error.images) > NAMED_AT_MOST else ""
@@ -247,14 +261,13 @@ def explain(error: NonFiniteLossError, args: Namespace) -> str:
 
 
 if __name__ == "__main__":
-    options = None
     with exit_on_input_error():
+        options = parse_options()
         try:
-            options = parse_options()
             main(options)
         except Preempted as stop:
-            print(f"{stop}; go on with --resume auto", flush=True)
+            log.info(f"{stop}; go on with --resume auto")
             sys.exit(EXIT_CODE)
         except NonFiniteLossError as error:
-            print(f"error: {explain(error, options)}", file=sys.stderr)
+            print(f"error: {explain(error, options.output.folder)}", file=sys.stderr)
             sys.exit(1)

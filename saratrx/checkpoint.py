@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from safetensors import SafetensorError
@@ -54,7 +54,7 @@ def save_checkpoint(path: str | Path, **state: Any) -> None:
 
     """
     with open_whole(path, with_hash=True) as file:
-        torch.save(state, file)
+        torch.save(state, cast(BinaryIO, file))  # write and flush are all that it needs
 
 
 def check_hash(path: Path) -> None:

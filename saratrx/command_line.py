@@ -169,7 +169,7 @@ def without_none(hint: Any) -> Any:
 
 
 def default_text(default: Any) -> str:
-    """What the help says of a default: nothing of what is empty or off."""
+    """Say what the help says of a default: nothing of what is empty or off."""
     if isinstance(default, tuple):
         return " ".join(map(str, default))
     if default is True:

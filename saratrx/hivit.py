@@ -212,14 +212,15 @@ class HiViT(nn.Module):
         return height // self.patch_size, width // self.patch_size
 
     def position_embedding(self, grid: Grid) -> torch.Tensor | float:
-        """What is added to the tokens before stage 3: [1, N, D], or 0 without an absolute embedding."""
+        """Give what is added to the tokens before stage 3: [1, N, D], or 0 without an absolute embedding."""
         return resize_position_embedding(self.absolute_pos_embed, self.grid, grid) if self.ape else 0.0
 
     def attention_bias(self, attention: Attention, grid: Grid) -> torch.Tensor | None:
         """Relative position bias [1, heads, N, N] of one attention layer, None without `rpe`."""
         if not self.rpe:
             return None
-        table, index = attention.relative_position_bias_table, self.relative_position_index
+        table: torch.Tensor = attention.relative_position_bias_table
+        index = self.get_buffer("relative_position_index")
         if grid != self.grid:
             table = resize_bias_table(table, self.grid, grid)
             index = relative_position_index(grid).to(table.device)
@@ -305,7 +306,7 @@ class HiViTClassifier(HiViT):
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
-        """The last layer."""
+        """Give the last layer."""
         return self.head
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -321,7 +322,7 @@ class HiViTClassifier(HiViT):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Maps at the ends of the stages: [B, D/4, H/4, W/4], [B, D/2, H/8, W/8], [B, D, H/16, W/16].
+        """Compute maps at the ends of the stages: [B, D/4, H/4, W/4], [B, D/2, H/8, W/8], [B, D, H/16, W/16].
 
         Args:
             x: images [B, C, H, W].

@@ -6,14 +6,19 @@ or complex, goes through one documented remap, `to_uint8`.
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from saratrx.errors import InputError
+from saratrx.errors import InputError, first_line
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy"})  # compared in lower case
+Grey = NDArray[np.uint8]
+Values = NDArray[Any]
+
 CLIPPED_PERCENT = 0.5  # of the pixels are saturated by the remap: amplitude is heavy-tailed
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 
@@ -22,7 +27,7 @@ class ImageError(InputError):
     """A file that is no readable image with one channel."""
 
 
-def read(path: str | Path) -> np.ndarray:
+def read(path: str | Path) -> Grey:
     """Read an image file to uint8 [H, W].
 
     PNG, TIFF, JPEG and BMP of 8 bits, 16 bits or float, and `.npy` (real or complex; [H, W], [1, H, W] or [H, W, 1]).
@@ -43,7 +48,7 @@ def read(path: str | Path) -> np.ndarray:
     return decode(path, content)
 
 
-def decode(name: str | Path, content: bytes) -> np.ndarray:
+def decode(name: str | Path, content: bytes) -> Grey:
     """Decode the content of an image file to uint8 [H, W], as `read` does.
 
     Args:
@@ -60,8 +65,7 @@ def decode(name: str | Path, content: bytes) -> np.ndarray:
         else:
             values = decode_image_file(content)
     except Exception as error:  # a damaged file makes its parser raise anything at all
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{name} cannot be read as an image: {reason}") from error
+        raise ImageError(f"{name} cannot be read as an image: {first_line(error)}") from error
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buifc":
@@ -75,7 +79,7 @@ def decode(name: str | Path, content: bytes) -> np.ndarray:
         raise ImageError(f"{name}: {error}") from error
 
 
-def to_uint8(values: np.ndarray) -> np.ndarray:
+def to_uint8(values: Values) -> Grey:
     """Remap amplitudes of any scale to uint8, linearly and with the brightest 0.5 % saturated.
 
     Black is 0 for values that are nowhere negative (amplitude, intensity, counts), else the darkest 0.5 % (decibels).
@@ -91,8 +95,8 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
     return to_grey(values, *grey_limits(values))
 
 
-def grey_limits(values: np.ndarray) -> tuple[float, float]:
-    """The amplitudes that `to_uint8` makes black and white; equal if all values are alike.
+def grey_limits(values: Values) -> tuple[float, float]:
+    """Find the amplitudes that `to_uint8` makes black and white; equal if all values are alike.
 
     Raises:
         ValueError: if no value is finite.
@@ -110,7 +114,7 @@ def grey_limits(values: np.ndarray) -> tuple[float, float]:
     return float(black), float(white)
 
 
-def to_grey(values: np.ndarray, black: float, white: float) -> np.ndarray:
+def to_grey(values: Values, black: float, white: float) -> Grey:
     """Amplitudes between `black` and `white` to uint8, linearly; what is not finite becomes black."""
     amplitude = np.abs(values) if values.dtype.kind == "c" else values
     if white <= black:
@@ -119,7 +123,7 @@ def to_grey(values: np.ndarray, black: float, white: float) -> np.ndarray:
     return np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
 
 
-def decode_image_file(content: bytes) -> np.ndarray:
+def decode_image_file(content: bytes) -> Values:
     """Decode an image file to uint8 [H, W] if it has 8 bits, else to its own type, [H, W] or [H, W, C]."""
     try:
         image = Image.open(BytesIO(content))
@@ -134,7 +138,7 @@ def decode_image_file(content: bytes) -> np.ndarray:
         return np.array(image)
 
 
-def decode_with_opencv(content: bytes) -> np.ndarray:
+def decode_with_opencv(content: bytes) -> Values:
     """Decode an image file to its own type, [H, W] or [H, W, C]."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
     if image is None:

@@ -1,29 +1,68 @@
 """One epoch of pre-training."""
 
 import time
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import profile
 
-from hivit_mae.cluster.distributed import Processes, gathered, largest, total
+from hivit_mae.cluster.distributed import Processes, all_gather, all_reduce_max, all_reduce_sum
 from hivit_mae.cluster.preemption import Preempted, Preemption
 from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import Batch, BatchLoader
 from hivit_mae.run.lr_schedule import learning_rate, set_learning_rate
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
+from hivit_mae.run.precision import AMP_DTYPES
 from hivit_mae.run.run_log import RunLog
-from hivit_mae.run.training_state import TrainingState, save
-from hivit_mae.seeds import RANK, derived_seed, masking_noise
+from hivit_mae.run.training_state import Checkpoints, TrainingState
+from hivit_mae.seeds import RANK, masking_noise
+from saratrx.command_line import above_zero, at_least, option
+from saratrx.errors import first_line, raise_problems
+from saratrx.seeds import derived_seed
 
-AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 GO_ON, SAVE, STOP = range(3)  # what a process asks of all at the end of a step; the largest wins
+
+
+@dataclass(frozen=True)
+class OptimisationOptions:
+    """Training."""
+
+    batch_size: int = option(1, help="images per process and iteration")
+    accum_iter: int = option(1, help="iterations whose gradients make one step")
+    epochs: int = option(300, help="passes over the data")
+    warmup_epochs: float = option(5, help="epochs of linear warm-up")
+    blr: float = option(1.5e-4, help="base rate: lr = blr * effective batch size / 256")
+    lr: float | None = option(None, help="learning rate; overrides --blr", default_text="from --blr")
+    min_lr: float = option(0.0, help="learning rate at the end")
+    weight_decay: float = option(0.05, help="of AdamW, for weights with 2 dimensions or more")
+    clip_grad: float | None = option(None, help="largest norm of the gradient", default_text="any")
+    seed: int = option(0, help="of everything random, 0 included")
+    max_nonfinite: int = option(
+        10, help="steps in a row whose loss is not finite before the run goes back to its last checkpoint"
+    )
+
+    def __post_init__(self) -> None:
+        problems = at_least(
+            1,
+            batch_size=self.batch_size,
+            accum_iter=self.accum_iter,
+            epochs=self.epochs,
+            max_nonfinite=self.max_nonfinite,
+        )
+        problems += at_least(
+            0,
+            warmup_epochs=self.warmup_epochs,
+            blr=self.blr,
+            lr=self.lr,
+            min_lr=self.min_lr,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+        raise_problems(problems + above_zero(clip_grad=self.clip_grad))
 
 
 @dataclass
@@ -34,12 +73,19 @@ class Run:
         network: the masked autoencoder of `state`, compiled and in DistributedDataParallel as the options say.
         state: what checkpoints hold.
         loader: deals out the images.
+        optimisation: how it is trained.
+        lr: learning rate after warm-up.
+        amp: precision, a key of `AMP_DTYPES`.
+        mask_ratio: share of removed patches.
+        patches: of an image.
+        images_per_step: of all processes.
+        checkpoints: where the state is written.
+        save_minutes: between states saved in the middle of an epoch (0: none).
         log: what the run tells.
         processes: this process and the others.
         guard: skips steps whose loss is not finite.
         watchdog: ends all if one hangs.
         preemption: signals that ask the run to stop.
-        args: the options, with `lr` set and `amp` resolved.
         trace: records a few steps, with --profile.
         last_save: when the state was saved last, on the clock of `time.monotonic`.
 
@@ -48,14 +94,26 @@ class Run:
     network: nn.Module
     state: TrainingState
     loader: BatchLoader
+    optimisation: OptimisationOptions
+    lr: float
+    amp: str
+    mask_ratio: float
+    patches: int
+    images_per_step: int
+    checkpoints: Checkpoints
+    save_minutes: float
     log: RunLog
     processes: Processes
     guard: NonFiniteGuard
     watchdog: Watchdog
     preemption: Preemption
-    args: Namespace
     trace: profile | None = None
     last_save: float = field(default_factory=time.monotonic)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch; batches that do not fill one are left out."""
+        return self.loader.batches_per_epoch // self.optimisation.accum_iter
 
     def save(self) -> None:
         """Write a checkpoint, in the main process; where that fails, say so and go on with what there is."""
@@ -64,10 +122,10 @@ class Run:
             return
         with self.watchdog.busy("saving a checkpoint"):
             try:
-                save(Path(self.args.output_dir), self.state, self.args)
+                self.checkpoints.save(self.state)
             except OSError as error:
                 self.log.say(
-                    f"warning: no checkpoint could be written to {self.args.output_dir} ({error.strerror or error}); "
+                    f"warning: no checkpoint could be written to {self.checkpoints.folder} ({first_line(error)}); "
                     "earlier ones stay, and training goes on"
                 )
 
@@ -75,26 +133,30 @@ class Run:
 def optimizer_step(
     run: Run, batches: Iterator[tuple[int, Batch]], epoch: int, step: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of the optimizer, over `accum_iter` batches; returns its loss and the norm of its gradient, scalars."""
-    args, optimizer, scaler, device = run.args, run.state.optimizer, run.state.scaler, run.processes.device
-    patches = (args.input_size // 16) ** 2
-    torch.manual_seed(derived_seed(RANK, args.seed, epoch, step, run.processes.rank))
+    """Do one step of the optimizer, over `accum_iter` batches.
+
+    Returns:
+        Its loss and the norm of its gradient, scalars on the device.
+
+    """
+    optimizer, scaler, device = run.state.optimizer, run.state.scaler, run.processes.device
+    rank, world_size = run.processes.rank, run.processes.world_size
+    seed, accum_iter = run.optimisation.seed, run.optimisation.accum_iter
+    torch.manual_seed(derived_seed(RANK, seed, epoch, step, rank))
     step_loss = torch.zeros((), device=device)
-    for iteration in range(args.accum_iter):
+    for iteration in range(accum_iter):
         run.watchdog.beat("loading data")
         number, batch = next(batches)
         run.watchdog.beat("training")
         run.guard.note_images(step, batch.indices)
-        noise = masking_noise(
-            args.seed, epoch, number, len(batch.images), patches, run.processes.rank, run.processes.world_size, device
-        )
-        with reduced_when(iteration == args.accum_iter - 1, run.network):
-            with torch.autocast(device.type, AMP_DTYPES[args.amp], enabled=args.amp != "off"):
-                loss, _, _ = run.network(batch.images, args.mask_ratio, noise)
-            scaler.scale(loss / args.accum_iter).backward()
-        step_loss += loss.detach() / args.accum_iter
+        noise = masking_noise(seed, epoch, number, len(batch.images), run.patches, rank, world_size, device)
+        with reduced_when(iteration == accum_iter - 1, run.network):
+            with torch.autocast(device.type, AMP_DTYPES[run.amp], enabled=run.amp != "off"):
+                loss, _, _ = run.network(batch.images, run.mask_ratio, noise)
+            scaler.scale(loss / accum_iter).backward()
+        step_loss += loss.detach() / accum_iter
     scaler.unscale_(optimizer)
-    grad_norm = clip_gradients(run.state.model.parameters(), args.clip_grad)
+    grad_norm = clip_gradients(run.state.model.parameters(), run.optimisation.clip_grad)
     run.guard.judge(step, step_loss, grad_norm, optimizer)
     scaler.step(optimizer)
     scaler.update()
@@ -109,21 +171,20 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
         The mean loss over all processes and the whole epoch, and the last learning rate.
 
     Raises:
-        NonFiniteLossError: if the loss was not finite in `args.max_nonfinite` steps in a row; known at the next line of
-            the log.
+        NonFiniteLossError: if the loss was not finite in `max_nonfinite` steps in a row; known at the next line of the
+            log.
         Preempted: after a signal; the state is then saved.
 
     """
-    args, processes, progress = run.args, run.processes, run.state.progress
+    processes, progress, steps = run.processes, run.state.progress, run.steps_per_epoch
     epoch, first_step = progress.epoch, progress.step
-    steps = run.loader.batches_per_epoch // args.accum_iter
     run.network.train()
     run.log.start_epoch(epoch, first_step)
     # of the epoch: [sum of finite losses, their number]; stays on the device
     sums = torch.tensor(own_sums(run), device=processes.device)
-    last_sums = total(sums)
+    last_sums = all_reduce_sum(sums)
 
-    first_batch = first_step * args.accum_iter
+    first_batch = first_step * run.optimisation.accum_iter
     batches = enumerate(run.loader.batches(epoch, first_batch), start=first_batch)
     for step in range(first_step, steps):
         lr = rate_of_step(run, epoch, step)
@@ -135,12 +196,12 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
         if run.trace is not None:
             run.trace.step()
 
-        run.loader.dataset.report_bad()
-        is_time = args.save_minutes and time.monotonic() - run.last_save > 60 * args.save_minutes
+        run.loader.source.check_bad()
+        is_time = run.save_minutes and time.monotonic() - run.last_save > 60 * run.save_minutes
         asked = STOP if run.preemption.received else SAVE if is_time and processes.is_main else GO_ON
-        agreed = largest(asked, processes)
+        agreed = all_reduce_max(asked, processes)
         if run.log.step(step) or agreed != GO_ON:
-            all_sums = total(sums)
+            all_sums = all_reduce_sum(sums)
             check_guard(run)
             loss_value, count = (all_sums - last_sums).tolist()
             loss_value = loss_value / count if count else float("nan")
@@ -150,28 +211,28 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
         if agreed != GO_ON:
             keep_state(run, step + 1, sums)
         if agreed == STOP:
-            reason = max(gathered(run.preemption.received, processes))
+            reason = max(all_gather(run.preemption.received, processes))
             raise Preempted(f"{reason} came: stopped after step {step + 1}/{steps} of epoch {epoch + 1}")
 
-    loss_sum, count = total(sums).tolist()
+    loss_sum, count = all_reduce_sum(sums).tolist()
     progress.epoch, progress.step, progress.loss_sums = epoch + 1, 0, []
     return loss_sum / count if count else float("nan"), rate_of_step(run, epoch, steps - 1)
 
 
 def rate_of_step(run: Run, epoch: int, step: int) -> float:
-    """The learning rate of a step of an epoch, both counted from 0."""
-    args = run.args
+    """Give the learning rate of a step of an epoch, both counted from 0."""
+    optimisation = run.optimisation
     return learning_rate(
-        epoch + step * args.accum_iter / run.loader.batches_per_epoch,
-        lr=args.lr * run.state.progress.lr_factor,
-        min_lr=args.min_lr,
-        warmup_epochs=args.warmup_epochs,
-        epochs=args.epochs,
+        epoch + step * optimisation.accum_iter / run.loader.batches_per_epoch,
+        lr=run.lr * run.state.progress.lr_factor,
+        min_lr=optimisation.min_lr,
+        warmup_epochs=optimisation.warmup_epochs,
+        epochs=optimisation.epochs,
     )
 
 
 def own_sums(run: Run) -> list[float]:
-    """This process's share of the sums of the epoch so far: [sum of losses, their number]."""
+    """Give this process's share of the sums of the epoch so far: [sum of losses, their number]."""
     found = run.state.progress.loss_sums
     if len(found) == run.processes.world_size:
         return list(found[run.processes.rank])
@@ -182,8 +243,8 @@ def own_sums(run: Run) -> list[float]:
 def keep_state(run: Run, step: int, sums: torch.Tensor) -> None:
     """Save the state after some steps of the current epoch; all processes call this, the main one writes."""
     progress = run.state.progress
-    progress.step, progress.loss_sums = step, gathered(sums.tolist(), run.processes)
-    progress.images_a_step = run.args.batch_size * run.args.accum_iter * run.processes.world_size
+    progress.step, progress.loss_sums = step, all_gather(sums.tolist(), run.processes)
+    progress.images_a_step = run.images_per_step
     run.save()
 
 
@@ -195,13 +256,14 @@ def check_guard(run: Run) -> None:
 
     """
     most, run.state.progress.skipped, images = run.guard.read()
-    if largest(most, run.processes) >= run.args.max_nonfinite:
-        names = [run.loader.dataset.name(index) for index in images]
-        named = [name for names in gathered(names, run.processes) for name in names]
-        raise NonFiniteLossError(f"the loss was not finite in {run.args.max_nonfinite} steps in a row", named)
+    limit = run.optimisation.max_nonfinite
+    if all_reduce_max(most, run.processes) >= limit:
+        names = [run.loader.source.name(index) for index in images]
+        named = [name for names in all_gather(names, run.processes) for name in names]
+        raise NonFiniteLossError(f"the loss was not finite in {limit} steps in a row", named)
 
 
-def reduced_when(is_last: bool, network: nn.Module) -> AbstractContextManager:
+def reduced_when(is_last: bool, network: nn.Module) -> AbstractContextManager[None]:
     """Average the gradients over the processes after the last of the batches that are accumulated, not after each."""
     if is_last or not isinstance(network, DistributedDataParallel):
         return nullcontext()
@@ -211,7 +273,7 @@ def reduced_when(is_last: bool, network: nn.Module) -> AbstractContextManager:
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float | None) -> torch.Tensor:
     """Scale the gradients down to a norm of at most `max_norm`, if given; returns the norm that they had."""
     parameters = [p for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in parameters])
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if max_norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm

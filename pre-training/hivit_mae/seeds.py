@@ -8,15 +8,11 @@ import itertools
 import struct
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
+from saratrx.seeds import derived_seed
+
 CROP, MASK, RANK, SHARDS, CHUNK = range(5)  # what the numbers are for
-
-
-def derived_seed(*parts: int) -> int:
-    """One seed from several non-negative numbers, e.g. (purpose, seed, epoch, index); other parts, another seed."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def uniforms(*parts: int) -> Iterator[float]:
@@ -29,7 +25,7 @@ def uniforms(*parts: int) -> Iterator[float]:
 def masking_noise(
     seed: int, epoch: int, batch: int, size: int, patches: int, rank: int, world_size: int, device: torch.device
 ) -> torch.Tensor:
-    """This rank's rows of the noise of a whole batch: [size, patches], uniform.
+    """Draw this rank's rows of the noise of a whole batch: [size, patches], uniform.
 
     DistributedSampler deals images out in turn, so row r, r + world_size, ... belong to rank r, and the images get the
     same masks on any number of processes.

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hivit_mae.data.folders import PretrainImages, find_images
+from hivit_mae.data.folders import FolderImages, find_images
 from saratrx.errors import InputError
 
 
@@ -45,7 +45,7 @@ def test_no_folder_and_no_image_are_errors(tmp_path):
 
 def test_an_image_depends_on_seed_epoch_and_index_alone(tmp_path):
     make_images(tmp_path)
-    dataset = PretrainImages([tmp_path], 32, 0, 0.01)
+    dataset = FolderImages([tmp_path], 32, 0, 0.01)
     state = torch.get_rng_state()
     first = [dataset[i][1] for i in range(12)]
     assert torch.equal(state, torch.get_rng_state())
@@ -54,19 +54,19 @@ def test_an_image_depends_on_seed_epoch_and_index_alone(tmp_path):
         indices, images = zip(*DataLoader(dataset, batch_size=5, num_workers=workers), strict=True)
         assert torch.cat(indices).tolist() == list(range(12))
         assert torch.equal(torch.cat(images), torch.stack(first))
-    dataset.set_epoch(1)
+    dataset.start(1)
     assert not any(torch.equal(x, dataset[i][1]) for i, x in enumerate(first))
-    dataset.set_epoch(0)
+    dataset.start(0)
     assert torch.equal(first[3], dataset[3][1])
-    assert not torch.equal(first[3], PretrainImages([tmp_path], 32, 1, 0.01)[3][1])
+    assert not torch.equal(first[3], FolderImages([tmp_path], 32, 1, 0.01)[3][1])
 
 
 def test_workers_that_live_on_follow_the_epoch(tmp_path):
     make_images(tmp_path)
-    dataset = PretrainImages([tmp_path], 32, 0, 0.01)
+    dataset = FolderImages([tmp_path], 32, 0, 0.01)
     loader = DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=True)
     first = torch.cat([images for _, images in loader])
-    dataset.set_epoch(1)
+    dataset.start(1)
     second = torch.cat([images for _, images in loader])
     assert not torch.equal(first, second)
     assert torch.equal(second[7], dataset[7][1])
@@ -76,10 +76,10 @@ def test_augmentation_is_the_published_one(tmp_path):
     """Crops of 20 to 100 % of the area, flipped half the time, contrast between 0.5 and 1.5."""
     ramp = np.tile(np.linspace(60, 180, 200).round().astype(np.uint8), (200, 1))
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
-    dataset = PretrainImages([tmp_path], 32, 0, 0.01)
+    dataset = FolderImages([tmp_path], 32, 0, 0.01)
     flips, slopes = [], []
     for epoch in range(400):
-        dataset.set_epoch(epoch)
+        dataset.start(epoch)
         row = dataset[0][1][0, 16]
         flips.append(bool(row[-1] < row[0]))
         slopes.append(float((row[-1] - row[0]).abs()) * 255 / 120)  # width of the crop times contrast
@@ -91,11 +91,11 @@ def test_augmentation_is_the_published_one(tmp_path):
 def test_unreadable_images_are_replaced_and_named_once_by_whoever_meets_them(tmp_path, capfd):
     make_images(tmp_path)
     (tmp_path / "03.png").write_text("broken")
-    dataset = PretrainImages([tmp_path], 32, 0, max_bad=0.1)
+    dataset = FolderImages([tmp_path], 32, 0, max_bad=0.1)
     for workers in (2, 2, 0):
         loaded = torch.cat([images for _, images in DataLoader(dataset, batch_size=4, num_workers=workers)])
         assert loaded[3].std() > 0
-    dataset.report_bad()
+    dataset.check_bad()
     assert dataset.bad.nonzero().tolist() == [[3]]
     printed = capfd.readouterr().err
     assert printed.count("03.png") == 1
@@ -105,7 +105,7 @@ def test_unreadable_images_are_replaced_and_named_once_by_whoever_meets_them(tmp
 def test_the_crop_of_a_replaced_image_is_drawn_for_its_own_index(tmp_path):
     make_images(tmp_path)
     (tmp_path / "03.png").write_text("broken")
-    dataset = PretrainImages([tmp_path], 32, 0, max_bad=0.1)
+    dataset = FolderImages([tmp_path], 32, 0, max_bad=0.1)
     replacement = dataset.read(4)
     crop = dataset.augmentation.draw(0, 3, *replacement.shape)
     assert torch.equal(dataset[3][1], dataset.augmentation.apply(replacement, crop))
@@ -116,20 +116,20 @@ def test_too_many_unreadable_images_end_the_run(tmp_path):
     make_images(tmp_path)
     for name in ("03.png", "04.png"):
         (tmp_path / name).write_text("broken")
-    dataset = PretrainImages([tmp_path], 32, 0, max_bad=0.1)
+    dataset = FolderImages([tmp_path], 32, 0, max_bad=0.1)
     for index in range(12):
         dataset[index]
     with pytest.raises(
         InputError, match=r"at least 2 of 12 images cannot be read, such as .*03.png: more than --max_bad 0.1"
     ):
-        dataset.report_bad()
+        dataset.check_bad()
 
 
 def test_a_cache_changes_nothing_but_the_speed(tmp_path, capfd):
     make_images(tmp_path / "images")
     (tmp_path / "images" / "03.png").write_text("broken")
-    plain = PretrainImages([tmp_path / "images"], 32, 0, 0.1)
-    cached = PretrainImages([tmp_path / "images"], 32, 0, 0.1, cache=tmp_path / "cache")
+    plain = FolderImages([tmp_path / "images"], 32, 0, 0.1)
+    cached = FolderImages([tmp_path / "images"], 32, 0, 0.1, cache=tmp_path / "cache")
     assert cached.bad.nonzero().tolist() == [[3]]
     assert "03.png" in capfd.readouterr().out
     for index in range(12):

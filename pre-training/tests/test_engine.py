@@ -1,5 +1,3 @@
-from argparse import Namespace
-
 import golden
 import pytest
 import torch
@@ -10,11 +8,11 @@ from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.preemption import Preempted, Preemption
 from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import Batch
-from hivit_mae.engine_pretrain import Run, train_one_epoch
+from hivit_mae.engine_pretrain import OptimisationOptions, Run, train_one_epoch
 from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
 from hivit_mae.run.run_log import RunLog
-from hivit_mae.run.training_state import Progress, TrainingState, checkpoints
+from hivit_mae.run.training_state import Checkpoints, Progress, TrainingState
 
 CPU = torch.device("cpu")
 IMAGES = golden.image("engine", (16, 1, 48, 48))
@@ -22,11 +20,11 @@ NOISE = torch.rand(16, 9, generator=torch.Generator().manual_seed(0))
 
 
 class Fixed:
-    """Deals out images in order; stands in for BatchLoader and its data set."""
+    """Deals out images in order; stands in for BatchLoader and its source."""
 
     def __init__(self, batch_size, images=IMAGES):
         self.batch_size, self.images = batch_size, images
-        self.batches_per_epoch, self.seconds_waited, self.dataset = len(images) // batch_size, 0.0, self
+        self.batches_per_epoch, self.seconds_waited, self.source = len(images) // batch_size, 0.0, self
 
     def batches(self, epoch, first=0):
         for number in range(first, self.batches_per_epoch):
@@ -36,25 +34,38 @@ class Fixed:
     def name(self, index):
         return f"image {index}"
 
-    def report_bad(self):
+    def check_bad(self):
         pass
 
 
 def new_run(tmp_path, loader, accum_iter=1, optimizer=None, preemption=None, **options):
-    args = Namespace(
-        batch_size=loader.batch_size, accum_iter=accum_iter, epochs=4, lr=0.1, min_lr=0.0, warmup_epochs=0,
-        mask_ratio=0.75, amp="off", clip_grad=None, seed=0, input_size=48, output_dir=tmp_path, log_dir=tmp_path,
-        max_nonfinite=3, save_minutes=0, keep=0,
-    )  # fmt: skip
-    vars(args).update(options)
+    optimisation = {"batch_size": loader.batch_size, "accum_iter": accum_iter, "epochs": 4, "warmup_epochs": 0}
     processes = Processes(0, 1, CPU)
     torch.manual_seed(0)
     model = micro(img_size=48)
     optimizer = optimizer(model) if optimizer else torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
-    state = TrainingState(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), Progress())
-    log = RunLog(args, processes, loader.batches_per_epoch // accum_iter, 0)
-    guard = NonFiniteGuard(CPU, uses_scaler=False)
-    return Run(model, state, loader, log, processes, guard, Watchdog(None, 0, 1, 0), preemption or Preemption(), args)
+    images_per_step = loader.batch_size * accum_iter
+    return Run(
+        network=model,
+        state=TrainingState(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), Progress()),
+        loader=loader,
+        optimisation=OptimisationOptions(**optimisation | {"max_nonfinite": 3} | options),
+        lr=0.1,
+        amp="off",
+        mask_ratio=0.75,
+        patches=9,
+        images_per_step=images_per_step,
+        checkpoints=Checkpoints(tmp_path, epochs=4),
+        save_minutes=0,
+        log=RunLog(
+            tmp_path, tmp_path, processes, epochs=4, steps=loader.batches_per_epoch // accum_iter,
+            images_per_step=images_per_step,
+        ),
+        processes=processes,
+        guard=NonFiniteGuard(CPU, uses_scaler=False),
+        watchdog=Watchdog(None, 0, 1, 0),
+        preemption=preemption or Preemption(),
+    )  # fmt: skip
 
 
 def adamw(model):
@@ -133,7 +144,7 @@ def test_a_signal_saves_the_state_after_the_step_in_progress(tmp_path):
     run.loader.batches = interrupted
     with pytest.raises(Preempted, match="SIGUSR1 came: stopped after step 2/4 of epoch 1"):
         train_one_epoch(run)
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0-2.pth"]
+    assert [path.name for path in Checkpoints(tmp_path).existing()] == ["checkpoint-0-2.pth"]
     assert run.state.progress.step == 2
 
 
@@ -160,10 +171,10 @@ def test_a_checkpoint_that_cannot_be_written_is_told_at_each_try_and_training_go
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(engine_pretrain, "save", full)
+    monkeypatch.setattr(Checkpoints, "save", full)
     for _ in range(2):
         train_one_epoch(run)
         run.save()
         told = capsys.readouterr().out
         assert f"warning: no checkpoint could be written to {tmp_path} (No space left on device); earlier ones" in told
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-0.pth"]
+    assert [path.name for path in Checkpoints(tmp_path).existing()] == ["checkpoint-0.pth"]

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 from hivit_mae.cluster.distributed import Processes
-from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
 from saratrx.errors import InputError, sentence
 
 
@@ -27,19 +26,10 @@ def folder(tmp_path):
 
 
 def make(folder, workers=0, augment="loader", batch_size=4, rank=0, world_size=1, seed=0):
-    args = Namespace(
-        data_path=[str(folder)],
-        cache="",
-        augment=augment,
-        max_bad=0.0,
-        batch_size=batch_size,
-        num_workers=workers,
-        pin_mem=True,
-        input_size=32,
-        seed=seed,
-    )
     processes = Processes(rank, world_size, torch.device("cpu"))
-    return BatchLoader(open_images(args, processes), args, processes)
+    data = DataOptions(data_path=(str(folder),), augment=augment, max_bad=0.0)
+    source = open_images(data, processes, input_size=32, batch_size=batch_size, seed=seed, sizes_folder=folder)
+    return BatchLoader(source, processes, batch_size, workers)
 
 
 def all_indices(batches):
@@ -75,9 +65,9 @@ def test_indices_name_the_images(folder, augment):
     loader = make(folder, augment=augment)
     batch = next(loader.batches(2))
     for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
-        assert loader.dataset.name(index).endswith(f"{index:02d}.png")
-        source = np.array(Image.open(loader.dataset.name(index)))
-        augmentation = loader.dataset.augmentation
+        assert loader.source.name(index).endswith(f"{index:02d}.png")
+        source = np.array(Image.open(loader.source.name(index)))
+        augmentation = loader.source.augmentation
         expected = augmentation.apply(source, augmentation.draw(2, index, *source.shape))
         assert (image - expected).abs().max() < 3 / 255
 
@@ -98,8 +88,8 @@ def test_the_order_depends_on_the_seed(folder):
 
 def test_waiting_is_counted(folder, monkeypatch):
     loader = make(folder)
-    read = loader.dataset.read
-    monkeypatch.setattr(loader.dataset, "read", lambda index: (time.sleep(0.01), read(index))[1])
+    read = loader.source.read
+    monkeypatch.setattr(loader.source, "read", lambda index: (time.sleep(0.01), read(index))[1])
     begun = time.perf_counter()
     for _ in loader.batches(0):
         time.sleep(0.05)  # a step
@@ -112,7 +102,7 @@ def test_a_mistake_that_a_worker_finds_is_told_in_its_sentence(folder, monkeypat
     def broken(index):
         raise InputError("file.png is broken; mend it")
 
-    monkeypatch.setattr(loader.dataset, "read", broken)
+    monkeypatch.setattr(loader.source, "read", broken)
     with pytest.raises(InputError) as raised:
         next(loader.batches(0))
     assert sentence(raised.value) == "file.png is broken; mend it"

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from test_run import SCRIPT, free_port, images, losses, options, plain_run  # noqa: F401 - fixtures
+from small_runs import SCRIPT, free_port, losses, options
 
 from saratrx.checkpoint import load_checkpoint
 
@@ -68,11 +68,11 @@ def two(started, arguments, script=SCRIPT):
     return [started(command, RANK=str(rank), LOCAL_RANK="0", **meeting) for rank in (0, 1)]
 
 
-def long(images, output, **changes):  # noqa: F811
+def long(images, output, **changes):
     return options(images, output, **{"epochs": 2000, "batch_size": 4, "num_workers": 1, "resume": "auto"} | changes)
 
 
-def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images, plain_run, started, tmp_path):  # noqa: F811
+def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images, plain_run, started, tmp_path):
     output, _ = plain_run
     arguments = options(images, tmp_path, epochs=8, batch_size=4, resume="auto", image_every=0)
     first, second = two(started, arguments)
@@ -87,7 +87,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images,
     assert max((one[k].float() - again[k].float()).abs().max().item() for k in one) < 1e-3
 
 
-def test_a_process_that_dies_ends_the_other_with_a_message(images, started, tmp_path):  # noqa: F811
+def test_a_process_that_dies_ends_the_other_with_a_message(images, started, tmp_path):
     first, second = two(started, long(images, tmp_path))
     first.wait_for("epoch 2/2000 done")
     second.process.kill()
@@ -113,7 +113,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_a_process_that_stands_still_ends_the_others_with_a_message(images, started, tmp_path):  # noqa: F811
+def test_a_process_that_stands_still_ends_the_others_with_a_message(images, started, tmp_path):
     """Stopped as a whole, first or second; or its main thread alone, which waits for data."""
     (tmp_path / "hanging.py").write_text(HANGING)
     waiting = two(started, long(images, tmp_path / "waiting", hang_seconds=4), tmp_path / "hanging.py")
@@ -134,7 +134,7 @@ def test_a_process_that_stands_still_ends_the_others_with_a_message(images, star
         assert re.search(r"error: no progress for \d+ s \(process 1 on \S+: loading data\)", process.text), process.text
 
 
-def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started, tmp_path):  # noqa: F811
+def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started, tmp_path):
     """The rendezvous starts both workers again, and the run goes on from its last state."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
     launcher += ["--max-restarts", "2", "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
@@ -155,7 +155,7 @@ def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started
     assert losses(tmp_path).keys() == set(range(1, 25))
 
 
-def test_accumulated_gradients_of_two_processes_are_those_of_one(images, started, tmp_path):  # noqa: F811
+def test_accumulated_gradients_of_two_processes_are_those_of_one(images, started, tmp_path):
     common = {"epochs": 3, "accum_iter": 2, "image_every": 0, "lr": 5e-3}
     running = [started([sys.executable, str(SCRIPT), *options(images, tmp_path / "one", batch_size=4, **common)])]
     for reduce in ("float32", "bf16"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hivit_mae.data.folders import PretrainImages
+from hivit_mae.data.folders import FolderImages
 from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
 from hivit_mae.run import panel
 
@@ -34,7 +34,7 @@ def test_the_panel_shows_predictions_of_removed_patches_only(norm_pix_loss):
 def test_fixed_images_are_the_same_every_time_and_whole(tmp_path):
     for number in range(11):
         Image.fromarray(np.full((40, 50), 20 * number, np.uint8)).save(tmp_path / f"{number:02d}.png")
-    dataset = PretrainImages([tmp_path], 32, 0, 0.01)
+    dataset = FolderImages([tmp_path], 32, 0, 0.01)
     images = panel.fixed_images(dataset, 3)
     assert images.shape == (3, 1, 32, 32)
     assert torch.equal(images, panel.fixed_images(dataset, 3))

@@ -1,12 +1,10 @@
 """Whole runs of main_pretrain.py with a model that trains in a second."""
 
-import json
 import os
 import re
 import runpy
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,59 +15,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_runs import SCRIPT, free_port, losses, options, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
 from saratrx.checkpoint import load_checkpoint, save_checkpoint
-
-SCRIPT = Path(__file__).parents[1] / "main_pretrain.py"
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Forty images in two folders."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for number in range(40):
-        folder = root / f"class{number % 2}"
-        folder.mkdir(exist_ok=True)
-        image = rng.gamma(1.0, 40.0, (48, 48)).clip(0, 255)
-        image[16:32, 10 + number // 4 : 30] = 250
-        Image.fromarray(image.astype(np.uint8)).save(folder / f"{number:02d}.png")
-    return root
-
-
-def options(images, output, **changes):
-    """The command line of a small run."""
-    values = {
-        "model": "mae_hivit_micro_dec32d1b", "data_path": images, "output_dir": output, "input_size": 48,
-        "batch_size": 8, "epochs": 2, "warmup_epochs": 1, "lr": 1e-3, "num_workers": 1, "device": "cpu",
-        "image_every": 0,
-    }  # fmt: skip
-    values |= changes
-    return [word for name, value in values.items() for word in (f"--{name}", *str(value).split(" "))]
-
-
-def run(arguments, launcher=(), **kwargs):
-    """A finished process of the run."""
-    command = [sys.executable, *launcher, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **kwargs)
-
-
-def losses(output):
-    """The epochs and losses of log.txt."""
-    entries = [json.loads(line) for line in (output / "log.txt").read_text().splitlines()]
-    assert all(entry.keys() == {"train_lr", "train_loss", "epoch"} for entry in entries)
-    return {entry["epoch"]: entry["train_loss"] for entry in entries}
-
-
-@pytest.fixture(scope="module")
-def plain_run(images, tmp_path_factory):
-    """An undisturbed run of eight epochs, and what it printed."""
-    output = tmp_path_factory.mktemp("plain")
-    done = run(options(images, output, epochs=8, save_every=4, image_every=6))
-    assert done.returncode == 0, done.stderr
-    return output, done.stdout
 
 
 def test_a_run_learns_and_leaves_its_files(plain_run):
@@ -125,12 +75,6 @@ def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_ru
     undisturbed, resumed = (load_checkpoint(p / "checkpoint-8.pth")["model"] for p in (output, tmp_path))
     assert all(torch.equal(value, resumed[key]) for key, value in undisturbed.items())
     assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["checkpoint-7.pth", "checkpoint-8.pth"]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("launcher", ["torch.distributed.launch", "torch.distributed.run"])
@@ -241,7 +185,10 @@ def bad_inputs(images, tmp_path):
         "no image": ({"data_path": empty}, "empty: no image in it"),
         "all broken": ({"data_path": broken}, "of 20 images cannot be read, such as .*broken"),
         "input size": ({"input_size": 50}, "--input_size 50: must be a multiple of 16"),
-        "model": ({"model": "mae_vit"}, "--model mae_vit: unknown; choose one of mae_hivit_tiny"),
+        "model": (
+            {"model": "mae_vit"},
+            "--model mae_vit: unknown; choose one of mae_hivit_micro_dec32d1b, mae_hivit_tiny",
+        ),
         "other model": ({"resume": wide}, r"wide.pth does not fit this model: it disagrees in .*\[1, 9, 64\]"),
         "weights only": ({"resume": weights}, "weights.pth holds weights without a training state.*--init_weights"),
         "torn": ({"resume": tmp_path / "torn.pth"}, "torn.pth is torn or not a checkpoint"),

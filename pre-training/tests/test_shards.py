@@ -2,7 +2,6 @@ import gzip
 import io
 import json
 import tarfile
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -58,12 +57,14 @@ def urls_of(folder):
 
 
 def make(urls, counts, max_bad=0.01, rank=0, world_size=1, batch_size=4):
-    return ShardImages(urls, counts, 32, 0, max_bad, False, batch_size, rank, world_size)
+    return ShardImages(
+        urls, counts, 32, 0, max_bad, on_device=False, batch_size=batch_size, rank=rank, world_size=world_size
+    )
 
 
 def indices(dataset, workers, epoch=0, first=0):
     """Batches of indices; each image is the one that its index says."""
-    dataset.set_position(epoch, first)
+    dataset.start(epoch, first)
     batches = []
     for index, images in DataLoader(dataset, batch_size=dataset.batch_size, num_workers=workers, drop_last=True):
         assert torch.equal(numbers(images), index)
@@ -114,10 +115,10 @@ def test_images_are_counted_once(folder, tmp_path, capsys, monkeypatch):
 
 
 def test_shards_that_cannot_be_counted_are_named(folder, tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.tar cannot be read: No such file or directory; mend it"):
+    with pytest.raises(InputError, match=r"nowhere\.tar cannot be read: No such file or directory; fix it"):
         count_images([f"{tmp_path}/nowhere.tar"], tmp_path)
     (tmp_path / "text.tar").write_text("no tar file " * 100)
-    with pytest.raises(InputError, match=r"text\.tar cannot be read: [^\n]*; mend it"):
+    with pytest.raises(InputError, match=r"text\.tar cannot be read: [^\n]*; fix it"):
         count_images([f"{tmp_path}/text.tar"], tmp_path)
     write_shard(tmp_path / "empty.tar", {"readme.txt": b""})
     with pytest.raises(InputError, match=r"empty\.tar: no image in the shards"):
@@ -177,7 +178,7 @@ def test_crops_depend_on_seed_epoch_and_image_alone(tmp_path):
 
     def crops(workers, batch_size, epoch=0):
         dataset = make([f"{tmp_path}/0.tar", f"{tmp_path}/1.tar"], [4, 4], batch_size=batch_size)
-        dataset.set_position(epoch, 0)
+        dataset.start(epoch, 0)
         loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers)
         return {int(i): image for index, images in loader for i, image in zip(index, images, strict=True)}
 
@@ -206,7 +207,7 @@ def test_faults_are_named_once_and_counted(folder, workers, capfd):
     bad = {*range(17, 22), 30, *range(74, 85)}
     dataset = make(urls_of(folder), SIZES, max_bad=0.2, batch_size=1)
     for epoch in range(2):
-        dataset.set_position(epoch, 0)
+        dataset.start(epoch, 0)
         loaded = list(DataLoader(dataset, batch_size=1, num_workers=workers))
         assert sorted(int(index) for index, _ in loaded) == list(range(97))
         for index, image in loaded:
@@ -214,7 +215,7 @@ def test_faults_are_named_once_and_counted(folder, workers, capfd):
             assert shown not in bad
             assert shown == index or int(index) in bad
         assert set(dataset.bad.nonzero().flatten().tolist()) == bad
-        dataset.report_bad()
+        dataset.check_bad()
     lines = sorted(capfd.readouterr().err.splitlines())
     assert len([line for line in lines if "shard-2.tar: 030.png cannot be read as an image" in line]) == 1
     assert len([line for line in lines if "shard-1.tar cannot be read: No such file" in line]) == 1
@@ -222,7 +223,7 @@ def test_faults_are_named_once_and_counted(folder, workers, capfd):
     assert len(lines) == 3
     dataset.bad_images.max_bad = 0.1
     with pytest.raises(InputError, match=r"at least 17 of 97 images cannot be read, such as .*shard-1.tar: image 0"):
-        dataset.report_bad()
+        dataset.check_bad()
 
 
 def test_a_shard_that_is_back_is_no_longer_bad(folder):
@@ -231,7 +232,7 @@ def test_a_shard_that_is_back_is_no_longer_bad(folder):
     list(dataset)
     assert dataset.bad.sum() == 9
     (folder / "away").rename(folder / "shard-3.tar")
-    dataset.set_position(1, 0)
+    dataset.start(1, 0)
     list(dataset)
     assert not dataset.bad.any()
 
@@ -264,9 +265,8 @@ def test_examples_are_the_same_every_time(folder):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_batch_loader_resumes_shards_too(folder, workers):
-    args = Namespace(batch_size=4, num_workers=workers, pin_mem=True, augment="device", input_size=32, seed=0)
-    dataset = ShardImages(urls_of(folder), SIZES, 32, 0, 0.01, True, 4, 0, 1)
-    loader = BatchLoader(dataset, args, Processes(0, 1, torch.device("cpu")))
+    source = ShardImages(urls_of(folder), SIZES, 32, 0, 0.01, on_device=True, batch_size=4, rank=0, world_size=1)
+    loader = BatchLoader(source, Processes(0, 1, torch.device("cpu")), 4, workers)
     whole = list(loader.batches(1))
     assert len(whole) == loader.batches_per_epoch == 24
     for batch in whole:

@@ -1,7 +1,6 @@
 import errno
 import json
 import time
-from argparse import Namespace
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.run import training_state
 from hivit_mae.run.run_log import RunLog, drop_lines_after
-from hivit_mae.run.training_state import Progress, TrainingState
+from hivit_mae.run.training_state import Checkpoints, Progress, TrainingState
 from saratrx.checkpoint import load_checkpoint, save_checkpoint
 from saratrx.errors import InputError
 
@@ -28,11 +27,11 @@ def new_state(epoch=0, step=0):
 
 def save(folder, *places, keep=0):
     for epoch, step in places:
-        training_state.save(folder, new_state(epoch, step), Namespace(keep=keep, epochs=20))
+        Checkpoints(folder, keep, epochs=20).save(new_state(epoch, step))
 
 
 def names(folder):
-    return [path.stem.removeprefix("checkpoint-") for path in training_state.checkpoints(folder)]
+    return [path.stem.removeprefix("checkpoint-") for path in Checkpoints(folder).existing()]
 
 
 def test_the_newest_epochs_are_kept_by_number(tmp_path):
@@ -42,7 +41,7 @@ def test_the_newest_epochs_are_kept_by_number(tmp_path):
     hashes = sorted(path.name for path in tmp_path.glob("*.sha256"))
     assert hashes == ["checkpoint-10.pth.sha256", "checkpoint-11.pth.sha256"]
     state = new_state()
-    assert training_state.resume("auto", tmp_path, state, ALONE).name == "checkpoint-11.pth"
+    assert Checkpoints(tmp_path).restore("auto", state, ALONE).name == "checkpoint-11.pth"
     assert state.progress == Progress(11, 0, 8)
 
 
@@ -82,27 +81,27 @@ def test_a_torn_or_foreign_file_is_skipped_for_the_one_before(tmp_path, capsys, 
         (tmp_path / "checkpoint-2.pth.sha256").unlink()
         newest.write_text("hello")
     state = new_state()
-    assert training_state.resume("auto", tmp_path, state, ALONE).name == "checkpoint-1-7.pth"
+    assert Checkpoints(tmp_path).restore("auto", state, ALONE).name == "checkpoint-1-7.pth"
     assert state.progress == Progress(1, 7, 8, [[1.5, 3.0]])
     assert "checkpoint-2.pth" in capsys.readouterr().out
 
 
 def test_auto_without_a_checkpoint_is_a_new_run(tmp_path):
-    assert training_state.resume("auto", tmp_path, new_state(), ALONE) is None
-    assert training_state.resume("", tmp_path, new_state(), ALONE) is None
+    assert Checkpoints(tmp_path).restore("auto", new_state(), ALONE) is None
+    assert Checkpoints(tmp_path).restore("", new_state(), ALONE) is None
 
 
 def test_a_new_run_does_not_mix_with_an_old_one(tmp_path):
     save(tmp_path, (3, 0))
     with pytest.raises(InputError, match=r"checkpoint-3.pth is there already: continue that run with --resume auto"):
-        training_state.resume("", tmp_path, new_state(), ALONE)
+        Checkpoints(tmp_path).restore("", new_state(), ALONE)
 
 
 def test_everything_is_restored(tmp_path):
     saved, fresh = new_state(3, 4), new_state()
     saved.progress.lr_factor, saved.progress.skipped = 0.5, 7
-    training_state.save(tmp_path, saved, Namespace(keep=0, epochs=20))
-    training_state.resume("auto", tmp_path, fresh, ALONE)
+    Checkpoints(tmp_path, epochs=20).save(saved)
+    Checkpoints(tmp_path).restore("auto", fresh, ALONE)
     assert fresh.progress == saved.progress
     for key, value in saved.model.state_dict().items():
         assert torch.equal(value, fresh.model.state_dict()[key])
@@ -112,7 +111,7 @@ def test_everything_is_restored(tmp_path):
 
 def test_a_file_that_does_not_say_how_adamw_ran_goes_on_fused(tmp_path):
     state = new_state()
-    training_state.save(tmp_path, state, Namespace(keep=0, epochs=20))
+    Checkpoints(tmp_path, epochs=20).save(state)
     content = load_checkpoint(tmp_path / "checkpoint-0.pth")
     for group in content["optimizer"]["param_groups"]:
         del group["fused"]
@@ -135,8 +134,7 @@ def test_a_step_of_another_size_repeats_images_rather_than_leave_some_out():
 
 def test_a_full_disk_does_not_tear_the_log(tmp_path, capsys, monkeypatch):
     """Epochs that could not be written are, with the next one that can."""
-    args = Namespace(batch_size=1, accum_iter=1, epochs=4, output_dir=tmp_path, log_dir=tmp_path)
-    log = RunLog(args, ALONE, 1, 0)
+    log = RunLog(tmp_path, tmp_path, ALONE, epochs=4, steps=1, images_per_step=1)
     log.end_epoch(0, 0.1, 1.0)
     whole = type(log.file).open
 
@@ -166,9 +164,8 @@ def test_a_full_disk_does_not_tear_the_log(tmp_path, capsys, monkeypatch):
 
 
 def test_tensorboard_forgets_what_a_run_that_was_cut_off_logged(tmp_path):
-    args = Namespace(batch_size=1, accum_iter=1, epochs=3, output_dir=tmp_path, log_dir=tmp_path)
     for start_epoch, epochs, loss in ((0, (0, 1, 2), 1.0), (1, (1,), 5.0)):
-        run_log = RunLog(args, Processes(0, 1, torch.device("cpu")), 1, start_epoch)
+        run_log = RunLog(tmp_path, tmp_path, ALONE, epochs=3, steps=1, images_per_step=1, start_epoch=start_epoch)
         for epoch in epochs:
             run_log.end_epoch(epoch, 0.1, loss + epoch)
         run_log.close()

@@ -2,17 +2,20 @@
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous as meet
 
-from saratrx.errors import InputError
+from saratrx.command_line import above_zero, at_least, option
+from saratrx.device import choose_device
+from saratrx.errors import InputError, raise_problems
 
 Decision = TypeVar("Decision")
 # of a collective operation; the watchdog ends a hung run long before, and one process may be busy for long
@@ -31,7 +34,7 @@ class Processes:
     rank: int
     world_size: int
     device: torch.device
-    store: dist.Store | None = None
+    store: Store | None = None
     control: dist.ProcessGroup | None = None
 
     @property
@@ -45,26 +48,48 @@ class Processes:
         return self.rank == 0
 
 
-def meet(args: Namespace) -> Processes:
+@dataclass(frozen=True)
+class MachineOptions:
+    """Device and processes."""
+
+    device: str = option("auto", help="auto (CUDA if it is there), cuda or cpu")
+    amp: Literal["auto", "off", "bf16", "fp16"] = option(
+        "auto", help="mixed precision; auto: bf16 where the chip has it, else off (float32; TF32 on a GPU)"
+    )
+    compile: bool | None = option(None, help="compile the step into one graph", default_text="on a GPU")
+    profile: bool = option(False, help="write a trace of five steps to --log_dir")
+    grad_reduce: Literal["float32", "bf16"] = option(
+        "float32", help="precision in which gradients are averaged over processes"
+    )
+    bucket_mb: float = option(25, help="MB of gradients that are averaged at once")
+    hang_seconds: float = option(
+        40, help="time without progress after which a process counts as hung, and ends all (0: never)"
+    )
+    dist_on_itp: bool = option(False, help="processes were started by OpenMPI")
+    dist_url: str = option("env://", help="where the processes meet")
+    world_size: int = option(1, help="set by the launcher, which has the last word")
+    local_rank: int = option(-1, help="set by the launcher, like it", names=("--local-rank",))
+
+    def __post_init__(self) -> None:
+        raise_problems(at_least(0, hang_seconds=self.hang_seconds) + above_zero(bucket_mb=self.bucket_mb))
+
+
+def rendezvous(device_name: str, *, dist_url: str = "env://", is_openmpi: bool = False) -> Processes:
     """Find the other processes, if a launcher (torchrun, torch.distributed.launch, OpenMPI, Slurm) started any.
 
     All but the first process are silent on stdout from here on.
 
+    Args:
+        device_name: see `choose_device`; each process of a machine gets a GPU of its own.
+        dist_url: where they meet.
+        is_openmpi: OpenMPI started them, not a launcher of PyTorch.
+
     Raises:
-        InputError: if the device that is asked for is not there.
+        InputError: if the device that is asked for is not there, or the processes do not meet.
 
     """
-    name = args.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {name}: no such kind of device; use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: PyTorch sees no CUDA GPU here; use --device cpu or auto")
-
-    if args.dist_on_itp:
+    device = choose_device(device_name)
+    if is_openmpi:
         prefix = "OMPI_COMM_WORLD_"
         if prefix + "RANK" not in os.environ:
             raise InputError("--dist_on_itp: OpenMPI did not start this process; leave the option out")
@@ -82,11 +107,9 @@ def meet(args: Namespace) -> Processes:
     if rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
     try:
-        store, rank, world_size = next(iter(dist.rendezvous(args.dist_url, rank, world_size, timeout=MEETING_TIMEOUT)))
+        store, rank, world_size = next(iter(meet(dist_url, rank, world_size, timeout=MEETING_TIMEOUT)))
     except (dist.DistError, ValueError) as error:
-        raise InputError(
-            f"process {rank} of {world_size} did not meet the others at {args.dist_url}: {error}"
-        ) from error
+        raise InputError(f"process {rank} of {world_size} did not meet the others at {dist_url}: {error}") from error
     return Processes(rank, world_size, device, store)
 
 
@@ -104,7 +127,7 @@ def connect(processes: Processes) -> Processes:
     return replace(processes, control=dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT))
 
 
-def stop() -> None:
+def leave() -> None:
     """Leave the group, if there is one."""
     if dist.is_initialized():
         dist.barrier()  # the process that hosts the store must not leave first
@@ -116,16 +139,16 @@ def is_lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)  # gloo has no type of its own
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
-    """The sum of a tensor over all processes; the argument is left as it was."""
+def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
+    """Sum a tensor over all processes; the argument is left as it was."""
     value = value.clone()
     if dist.is_initialized():
         dist.all_reduce(value)
     return value
 
 
-def largest(number: int, processes: Processes) -> int:
-    """The largest of the processes' numbers, without a word to the GPUs."""
+def all_reduce_max(number: int, processes: Processes) -> int:
+    """Find the largest of the processes' numbers, without a word to the GPUs."""
     if processes.control is None:
         return number
     value = torch.tensor(number)
@@ -133,20 +156,20 @@ def largest(number: int, processes: Processes) -> int:
     return int(value)
 
 
-def gathered(value: Decision, processes: Processes) -> list[Decision]:
-    """Every process's value, in the order of ranks."""
+def all_gather(value: Decision, processes: Processes) -> list[Decision]:
+    """Collect every process's value, in the order of ranks."""
     if processes.control is None:
         return [value]
-    values: list = [None] * processes.world_size
+    values: list[Any] = [None] * processes.world_size
     dist.all_gather_object(values, value, group=processes.control)
     return values
 
 
-def decided_by_main(decide: Callable[[], Decision], processes: Processes) -> Decision:
-    """What the main process decides, for all; its `InputError` is raised there and ends the others in silence."""
+def broadcast_from_main(decide: Callable[[], Decision], processes: Processes) -> Decision:
+    """Give all processes what the main one decides; its `InputError` is raised there and ends the others in silence."""
     if processes.control is None:
         return decide()
-    outcome: list = [None, False]  # the decision, and whether it was an error
+    outcome: list[Any] = [None, False]  # the decision, and whether it was an error
     error: InputError | None = None
     if processes.is_main:
         try:
@@ -161,7 +184,7 @@ def decided_by_main(decide: Callable[[], Decision], processes: Processes) -> Dec
     return outcome[0]
 
 
-def union(flags: torch.Tensor, device: torch.device) -> None:
+def all_reduce_any(flags: torch.Tensor, device: torch.device) -> None:
     """Set each of these bools [N] where any process has it set."""
     if dist.is_initialized():
         everywhere = flags.to(device, torch.uint8)

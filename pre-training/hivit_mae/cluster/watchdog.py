@@ -12,11 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+
+from saratrx.errors import first_line
 
 BUSY_SECONDS = 7200.0  # limit of work that is known to take long: compiling, saving, building a cache
 PATIENCE = 5  # a step may take this many times the longest one so far
@@ -34,13 +37,14 @@ class Watchdog:
 
     """
 
-    def __init__(self, store: dist.Store | None, rank: int, world_size: int, seconds: float) -> None:
+    def __init__(self, store: Store | None, rank: int, world_size: int, seconds: float) -> None:
         self.rank, self.world_size, self.seconds = rank, world_size, seconds
         self.doing, self.is_busy = "starting", False
         self.beats, self.longest, self.last_beat = 0, 0.0, time.monotonic()
+        self.verdict = ""  # why all processes end, once the main process has judged
         self.thread: threading.Thread | None = None
         if store is not None and seconds:
-            self.store = store.clone()  # a connection of its own, for use beside the main thread
+            self.store = store.clone()  # type: ignore[attr-defined]  # PyTorch's stub lacks it; a connection beside the main thread's
             self.store.set_timeout(timedelta(seconds=seconds))
             self.interval = min(5.0, seconds / 10)
             self.parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
@@ -71,6 +75,18 @@ class Watchdog:
             self.closing.set()
             self.thread.join()
             self.thread = None
+
+    def end_after_lost_connection(self, error: Exception) -> NoReturn:
+        """End this process since a collective operation failed, and say which process is the cause if that is known.
+
+        A hung process that has read the verdict ends, and closes its connections: others may notice that before they
+        have read the verdict themselves.
+        """
+        if self.thread is not None and self.rank and not self.verdict:
+            with suppress(dist.DistError, RuntimeError), self._deadline():  # the store may be gone with its host
+                if self.store.check([VERDICT]):
+                    self.verdict = self.store.get(VERDICT).decode()
+        end(self.verdict or f"another process has ended or cannot be reached ({first_line(error)})")
 
     def _watch(self) -> None:
         try:
@@ -114,8 +130,8 @@ class Watchdog:
         }
         self.store.set(f"watchdog/{self.rank}", json.dumps(state))
 
-    def _state(self, rank: int) -> tuple[dict, float]:
-        """What a process published last, and the seconds since that was new."""
+    def _state(self, rank: int) -> tuple[dict[str, Any], float]:
+        """Read what a process published last, and the seconds since that was new."""
         key, now = f"watchdog/{rank}", time.monotonic()
         text = self.store.get(key).decode() if self.store.check([key]) else "{}"
         if text != self.others.get(rank, ("", 0.0))[0]:
@@ -144,6 +160,7 @@ class Watchdog:
             self._sentence(f"no progress for {idle:.0f} s ({what})")
 
     def _sentence(self, reason: str) -> NoReturn:
+        self.verdict = reason  # first: the others end as soon as they read it, and the main thread must not be faster
         self.store.set(VERDICT, reason)
         time.sleep(2 * self.interval)  # for the others to read it, should this process hold the store
         end(reason)
@@ -160,8 +177,3 @@ def end(reason: str) -> NoReturn:
     """End this process at once: its main thread may never come back."""
     print(f"error: {reason}: this process ends; start the run again with --resume auto", file=sys.stderr, flush=True)
     os._exit(1)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

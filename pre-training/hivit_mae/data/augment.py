@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
@@ -32,8 +33,8 @@ class Crop:
     flip: bool  # left and right change places, after the cropping
     contrast: float  # 0.5 to 1.5 times the distance from the mean
 
-    def cut(self, image: np.ndarray) -> np.ndarray:
-        """A view of the crop's pixels, not flipped: [H, W] -> [height, width]."""
+    def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """View the crop's pixels, not flipped: [H, W] -> [height, width]."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
@@ -51,9 +52,9 @@ class Augmentation:
         self.size, self.seed, self.on_device = size, seed, on_device
 
     def sample(
-        self, epoch: int, index: int, image: np.ndarray
-    ) -> tuple[int, torch.Tensor] | tuple[int, np.ndarray, Crop]:
-        """An image uint8 [H, W] as data sets give it.
+        self, epoch: int, index: int, image: NDArray[np.uint8]
+    ) -> tuple[int, torch.Tensor] | tuple[int, NDArray[np.uint8], Crop]:
+        """Augment an image uint8 [H, W], or cut it for the device.
 
         Returns:
             Its index and the augmented image; or its index, the crop's pixels uint8 [height, width], and the crop.
@@ -88,7 +89,7 @@ class Augmentation:
         wide = min(width, round(height * LARGEST_RATIO))
         return (height - tall) // 2, (width - wide) // 2, tall, wide
 
-    def apply(self, image: np.ndarray, crop: Crop) -> torch.Tensor:
+    def apply(self, image: NDArray[np.uint8], crop: Crop) -> torch.Tensor:
         """Augment one image: uint8 [H, W] -> float32 [1, S, S] in [0, 1]."""
         pixels = torch.from_numpy(crop.cut(image))[None]
         size = [self.size, self.size]
@@ -99,5 +100,5 @@ class Augmentation:
 
 
 def between(low: float, high: float, share: float) -> float:
-    """The number at a share, 0 to 1, of the way from one to another."""
+    """Give the number at a share, 0 to 1, of the way from one to another."""
     return low + (high - low) * share

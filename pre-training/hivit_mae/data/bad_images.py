@@ -6,6 +6,9 @@ from collections.abc import Callable
 import torch
 
 from saratrx.errors import InputError
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 
 class BadImages:
@@ -40,7 +43,7 @@ class BadImages:
         """Flag images that every process knows of, by index; the main process says why, on stdout."""
         for index, reason in reasons.items():
             self.flags[index] = self.named[index] = True
-            print(f"skipped: {reason}", flush=True)
+            log.info("skipped: %s", reason)
 
     def check(self, name: Callable[[int], str]) -> None:
         """Refuse to go on with too many unreadable images.
@@ -57,5 +60,5 @@ class BadImages:
             first = int(self.flags.nonzero()[0])
             raise InputError(
                 f"at least {count} of {total} images cannot be read, such as {name(first)}: more than "
-                f"--max_bad {self.max_bad:g} allows; mend or remove them"
+                f"--max_bad {self.max_bad:g} allows; fix or remove them"
             )

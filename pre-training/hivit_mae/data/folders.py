@@ -1,21 +1,25 @@
 """Images of any folder tree, cropped and jittered as published."""
 
+import itertools
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, DistributedSampler
 
-from hivit_mae.data.augment import Augmentation, Crop
+from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
 from hivit_mae.data.image_cache import open_cache
+from hivit_mae.data.source import Image, Sample
 from saratrx import sar_image
 from saratrx.errors import InputError
+from saratrx.files import visible_files
 
 
 def find_images(folder: str | Path) -> list[str]:
-    """Paths of all images under a folder at any depth, sorted; links are followed, hidden files left out.
+    """Find the paths of all images under a folder at any depth, sorted; links are followed, hidden files left out.
 
     Raises:
         InputError: if there is no such folder, or no image in it.
@@ -23,33 +27,41 @@ def find_images(folder: str | Path) -> list[str]:
     """
     if not Path(folder).is_dir():
         raise InputError(f"--data_path {folder}: no such folder")
-    paths, seen = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        identity = os.path.realpath(parent)
-        if identity in seen:  # a link back to a folder above or beside
-            folders.clear()
-            continue
-        seen.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = [n for n in names if not n.startswith(".") and Path(n).suffix.lower() in sar_image.EXTENSIONS]
-        paths += [os.path.join(parent, name) for name in images]
+    paths = [
+        os.path.join(parent, name)
+        for parent, names in visible_files(folder)
+        for name in names
+        if Path(name).suffix.lower() in sar_image.EXTENSIONS
+    ]
     if not paths:
         raise InputError(f"--data_path {folder}: no image in it ({' '.join(sorted(sar_image.EXTENSIONS))})")
     return sorted(paths)
 
 
-class PretrainImages(Dataset):
-    """Indices with augmented images [1, S, S], float32, amplitude in [0, 1]; or with what `resample` makes them of.
+class EpochSampler(DistributedSampler[int]):
+    """Deals the same shuffled order out to any number of processes, from any image of this process's part on."""
+
+    first = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(super().__iter__(), self.first, None)
+
+
+class FolderImages(Dataset[Sample]):
+    """Images of folder trees, opened one by one or decoded once into a cache; an `ImageSource`.
 
     An image that cannot be read is replaced by the next one that can, and marked, for all loader workers at once.
 
     Args:
         folders: trees of images.
         input_size: side S in pixels.
-        seed: with the epoch and the index, decides the augmentation.
+        seed: with the epoch and the index, decides the order and the augmentation.
         max_bad: share of unreadable images that is tolerated.
         cache: folder of decoded images, filled if need be; none if empty.
-        on_device: leave the augmentation to the device: an item is then (index, pixels of the crop, crop).
+        on_device: leave the augmentation to the device, see `ImageSource`.
+        batch_size: images per batch of one process.
+        rank: of this process.
+        world_size: processes.
 
     Raises:
         InputError: if a folder has no images, or the cache cannot be written.
@@ -58,18 +70,23 @@ class PretrainImages(Dataset):
 
     def __init__(
         self,
-        folders: list[str],
+        folders: Sequence[str | Path],
         input_size: int,
         seed: int,
         max_bad: float,
-        cache: str = "",
+        *,
+        cache: str | Path = "",
         on_device: bool = False,
+        batch_size: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.paths = [path for folder in folders for path in find_images(folder)]
-        self.input_size = input_size
+        self.input_size, self.on_device, self.batch_size = input_size, on_device, batch_size
         self.augmentation = Augmentation(input_size, seed, on_device)
         self.bad_images = BadImages(len(self.paths), max_bad)
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loader workers outlive an epoch
+        self.sampler = EpochSampler(self, world_size, rank, shuffle=True, seed=seed, drop_last=True)
         self.cache = open_cache(cache, self.paths) if cache else None
         if self.cache is not None:
             self.bad_images.mark_known(self.cache.reasons)
@@ -82,15 +99,17 @@ class PretrainImages(Dataset):
         """Bool [N]: the images that are known to be unreadable."""
         return self.bad_images.flags
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose augmentation is drawn; before the loader is iterated."""
+    def start(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch and the number of its first batch."""
         self.epoch.fill_(epoch)
+        self.sampler.set_epoch(epoch)
+        self.sampler.first = first_batch * self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | tuple[int, np.ndarray, Crop]:
+    def __getitem__(self, index: int) -> Sample:
         return self.augmentation.sample(int(self.epoch), index, self.read(index))
 
-    def read(self, index: int) -> np.ndarray:
-        """The image at `index`, or the next that can be read, uint8 [H, W]; blank if too many in a row cannot."""
+    def read(self, index: int) -> Image:
+        """Read the image at `index`, or the next that can be read, uint8 [H, W]; blank if too many in a row cannot."""
         tolerated = int(self.bad_images.max_bad * len(self))
         for place in range(index, index + tolerated + 1):
             candidate = place % len(self)
@@ -99,21 +118,21 @@ class PretrainImages(Dataset):
                     return self.decode(candidate)
                 except sar_image.ImageError as error:
                     self.bad_images.mark(candidate, str(error))
-        return np.zeros((self.input_size, self.input_size), np.uint8)  # `report_bad` ends the run
+        return np.zeros((self.input_size, self.input_size), np.uint8)  # `check_bad` ends the run
 
-    def decode(self, index: int) -> np.ndarray:
-        """The very image at `index`, uint8 [H, W]; raises ImageError."""
+    def decode(self, index: int) -> Image:
+        """Read the very image at `index`, uint8 [H, W]; raises ImageError."""
         return sar_image.read(self.paths[index]) if self.cache is None else self.cache.read(index)
 
     def name(self, index: int) -> str:
-        """The path of an image."""
+        """Give the path of an image."""
         return self.paths[index]
 
-    def examples(self, count: int) -> list[np.ndarray]:
-        """Up to `count` images, always the same ones, uint8 [H, W]."""
+    def examples(self, count: int) -> list[Image]:
+        """Read up to `count` images, always the same ones, uint8 [H, W]."""
         indices = np.random.default_rng(0).permutation(len(self))[:count]
         return [self.read(index) for index in sorted(indices.tolist())]
 
-    def report_bad(self) -> None:
+    def check_bad(self) -> None:
         """Raise InputError if more images than `max_bad` allows are known to be unreadable."""
         self.bad_images.check(self.name)

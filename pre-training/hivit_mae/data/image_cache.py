@@ -6,7 +6,6 @@ A folder for each set of source files holds
     index.sha256  of index.npz
 """
 
-import fcntl
 import functools
 import hashlib
 import os
@@ -16,13 +15,19 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from saratrx import sar_image
-from saratrx.errors import InputError
+from saratrx.errors import InputError, first_line
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 FORMAT = 1  # another number for another layout
 PROGRESS_SECONDS = 10
@@ -54,16 +59,16 @@ class ImageCache:
             raise ValueError(f"{self.pixels_file.name} has {self.pixels_file.stat().st_size} bytes, not {size}")
         self.checked = np.zeros(len(paths), bool)  # by this process
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "pixels"}
 
     @functools.cached_property
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> NDArray[np.uint8]:
         """All pixels, mapped when a process first needs them; private to it should it write, which nothing does."""
         return np.memmap(self.pixels_file, np.uint8, mode="c").view(np.ndarray)
 
-    def read(self, index: int) -> np.ndarray:
-        """The image at `index`, uint8 [H, W], a view of the file.
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Read the image at `index`, uint8 [H, W], a view of the file.
 
         Raises:
             ImageError: if it could not be read when the cache was built, or has changed in the cache.
@@ -75,7 +80,7 @@ class ImageCache:
         start = int(self.offsets[index])
         pixels = self.pixels[start : start + height * width]
         if not self.checked[index]:
-            if zlib.crc32(pixels) != self.checksums[index]:
+            if zlib.crc32(pixels.data) != self.checksums[index]:
                 raise sar_image.ImageError(
                     f"{self.paths[index]} in cache {self.pixels_file}: damaged; remove the folder, it is built anew"
                 )
@@ -84,7 +89,7 @@ class ImageCache:
 
 
 def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
-    """The cache of these files under a folder; built if there is none for them as they are now.
+    """Open the cache of these files under a folder; build it if there is none for them as they are now.
 
     Of many processes of a machine one builds, and the others wait.
 
@@ -104,7 +109,7 @@ def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
-            print(f"cache: {cache_folder} is not whole and is built anew: {error}", flush=True)
+            log.info("cache: %s is not whole and is built anew: %s", cache_folder, error)
         for leftover in parent.glob("*.building"):  # of a build that was killed: its lock is gone
             shutil.rmtree(leftover)
         unfinished = cache_folder.with_suffix(".building")
@@ -120,7 +125,7 @@ def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
 
 
 def source_identity(paths: list[str]) -> str:
-    """A name for these files as they are now: 32 hexadecimal digits."""
+    """Name these files as they are now, by 32 hexadecimal digits."""
     digest = hashlib.sha256(f"format {FORMAT}".encode())
     for path in paths:
         try:
@@ -134,21 +139,24 @@ def source_identity(paths: list[str]) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process at the latest; the folder is made if need be."""
+    """Hold the folder's lock, which ends with the process and its decoders; the folder is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this process's alone, not its decoders'
-            except BlockingIOError:
-                print(f"cache: waiting for another process that builds in {folder}", flush=True)
-                fcntl.lockf(file, fcntl.LOCK_EX)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("cache: waiting for another process that builds in %s", folder)
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
     except OSError as error:
-        raise InputError(f"--cache {folder} cannot be used: {error.strerror}; choose another folder") from error
+        raise InputError(f"--cache {folder} cannot be used: {first_line(error)}; choose another folder") from error
 
 
-class Decoded(Dataset):
+class Decoded(Dataset[tuple[NDArray[np.uint8], int] | str]):
     """Images [H, W] with their CRC-32, or the reason why there is none."""
 
     def __init__(self, paths: list[str]) -> None:
@@ -157,12 +165,12 @@ class Decoded(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int] | str:
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int] | str:
         try:
             image = np.ascontiguousarray(sar_image.read(self.paths[index]))
         except sar_image.ImageError as error:
             return str(error)
-        return image, zlib.crc32(image)
+        return image, zlib.crc32(image.data)
 
 
 def build(folder: Path, paths: list[str]) -> None:
@@ -184,7 +192,7 @@ def build(folder: Path, paths: list[str]) -> None:
                 else:
                     image, checksums[done - 1] = result
                     heights[done - 1], widths[done - 1] = image.shape
-                    file.write(image)
+                    file.write(image.data)
         sizes = heights * widths
         np.savez(
             folder / "index.npz",
@@ -200,18 +208,17 @@ def build(folder: Path, paths: list[str]) -> None:
     except OSError as error:
         needed = int((heights * widths).sum() * len(paths) / max(done, 1))
         raise InputError(
-            f"--cache {folder.parent} cannot be written to: {error.strerror}; make room for the cache, about {needed} "
-            "bytes, or choose another folder"
+            f"--cache {folder.parent} cannot be written to: {first_line(error)}; make room for the cache, about "
+            f"{needed} bytes, or choose another folder"
         ) from error
-    print(
+    log.info(
         f"cache: {len(paths):,} images, {sizes.sum() / 1e9:.2f} GB, in {folder.with_suffix('')}, built in "
-        f"{time.perf_counter() - begun:.0f} s",
-        flush=True,
+        f"{time.perf_counter() - begun:.0f} s"
     )
 
 
-def decoded(paths: list[str]) -> Iterator[tuple[np.ndarray, int] | str]:
-    """What `Decoded` makes of all files, in order; says now and then how many are done."""
+def decoded(paths: list[str]) -> Iterator[tuple[NDArray[np.uint8], int] | str]:
+    """Decode all files as `Decoded` does, in order; say now and then how many are done."""
     cores = len(os.sched_getaffinity(0))
     generator = torch.Generator()  # its own, or it would draw from the global one
     loader = DataLoader(Decoded(paths), batch_size=16, num_workers=cores, collate_fn=list, generator=generator)
@@ -223,4 +230,4 @@ def decoded(paths: list[str]) -> Iterator[tuple[np.ndarray, int] | str]:
         now = time.perf_counter()
         if now - last_line > PROGRESS_SECONDS:
             last_line = now
-            print(f"cache: {done:,} of {len(paths):,} images, {done / (now - begun):,.0f} images/s", flush=True)
+            log.info(f"cache: {done:,} of {len(paths):,} images, {done / (now - begun):,.0f} images/s")

@@ -1,74 +1,107 @@
 """Batches for the training step, on its device before it asks for them."""
 
-import itertools
 import os
 import signal
 import threading
 import time
-from argparse import Namespace
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from hivit_mae.cluster.distributed import Processes
+from hivit_mae.cluster.distributed import Processes, broadcast_from_main
 from hivit_mae.data import resample
-from hivit_mae.data.folders import PretrainImages
-from hivit_mae.data.shards import ShardImages, find_shards
+from hivit_mae.data.folders import FolderImages
+from hivit_mae.data.shards import ShardImages, count_images, find_shards
+from hivit_mae.data.source import ImageSource, Sample
+from saratrx.command_line import at_least, option
+from saratrx.errors import raise_problems
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data."""
+
+    data_path: tuple[str, ...] = option(
+        help="folders of images, at any depth; or WebDataset shards: files or URLs of *.tar, braces allowed",
+        metavar="PATH",
+    )
+    cache: str = option("", help="decode all images once, into a file in this folder", metavar="DIR")
+    augment: Literal["loader", "device"] = option(
+        "loader", help="crop and jitter image by image in the loader, or whole batches on the device"
+    )
+    max_bad: float = option(0.01, help="share of unreadable images to tolerate")
+    num_workers: int = option(10, help="loader processes; no more than there are cores")
+    pin_mem: bool = option(True, help="pin host memory for faster copies to a GPU", off="--no_pin_mem")
+
+    def __post_init__(self) -> None:
+        raise_problems(at_least(0, num_workers=self.num_workers, max_bad=self.max_bad))
 
 
 class Batch(NamedTuple):
     """Augmented images and where they are from."""
 
-    indices: torch.Tensor  # [B] int64, on the CPU; dataset.name(i) names the image
+    indices: torch.Tensor  # [B] int64, on the CPU; source.name(i) names the image
     images: torch.Tensor  # [B, 1, S, S] float32 in [0, 1], on the device
 
 
-def open_images(args: Namespace, processes: Processes, counts: list[int] | None = None) -> PretrainImages | ShardImages:
-    """The images of --data_path.
+def open_images(
+    data: DataOptions, processes: Processes, *, input_size: int, batch_size: int, seed: int, sizes_folder: Path
+) -> ImageSource:
+    """Open the images of --data_path; all processes call this.
 
     Args:
-        args: the run's options.
-        processes: the process group.
-        counts: images of each shard that `find_shards` finds; None for folders.
+        data: where they are and how they are read.
+        processes: this one and the others, which share the images.
+        input_size: side of the augmented images in pixels.
+        batch_size: images per batch of one process.
+        seed: decides order and augmentation.
+        sizes_folder: keeps the numbers of images of shards, see `count_images`.
 
     Raises:
         InputError: if there are none, or the cache cannot be written.
 
     """
-    on_device = args.augment == "device"
-    if counts is None:
-        return PretrainImages(args.data_path, args.input_size, args.seed, args.max_bad, args.cache, on_device)
+    on_device = data.augment == "device"
+    rank, world_size = processes.rank, processes.world_size
+    shards = find_shards(data.data_path, data.cache)
+    if not shards:
+        return FolderImages(
+            data.data_path,
+            input_size,
+            seed,
+            data.max_bad,
+            cache=data.cache,
+            on_device=on_device,
+            batch_size=batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
     return ShardImages(
-        find_shards(args.data_path, args.cache),
-        counts,
-        args.input_size,
-        args.seed,
-        args.max_bad,
-        on_device,
-        args.batch_size,
-        processes.rank,
-        processes.world_size,
+        shards,
+        broadcast_from_main(lambda: count_images(shards, sizes_folder), processes),
+        input_size,
+        seed,
+        data.max_bad,
+        on_device=on_device,
+        batch_size=batch_size,
+        rank=rank,
+        world_size=world_size,
     )
-
-
-class EpochSampler(DistributedSampler):
-    """Deals the same shuffled order out to any number of processes, from any image of this process's part on."""
-
-    first = 0
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.islice(super().__iter__(), self.first, None)
 
 
 class BatchLoader:
     """Batches of one process, made by loader workers.
 
     Args:
-        dataset: the images.
-        args: the run's options.
-        processes: the process group.
+        source: the images.
+        processes: this one and the others.
+        batch_size: images per batch of one process.
+        num_workers: loader processes, at most; there are never more than cores.
+        pin_memory: for faster copies to a GPU.
 
     Attributes:
         batches_per_epoch: whole ones; an incomplete last one is left out.
@@ -76,32 +109,33 @@ class BatchLoader:
 
     """
 
-    def __init__(self, dataset: PretrainImages | ShardImages, args: Namespace, processes: Processes) -> None:
-        self.dataset, self.batch_size = dataset, args.batch_size
-        self.input_size, self.device = args.input_size, processes.device
-        self.batches_per_epoch = len(dataset) // processes.world_size // args.batch_size
+    def __init__(
+        self,
+        source: ImageSource,
+        processes: Processes,
+        batch_size: int,
+        num_workers: int,
+        pin_memory: bool = True,
+    ) -> None:
+        self.source, self.device = source, processes.device
+        self.batches_per_epoch = len(source) // processes.world_size // batch_size
         self.seconds_waited = 0.0
-        self.sampler: EpochSampler | None = None
-        if isinstance(dataset, PretrainImages):
-            self.sampler = EpochSampler(
-                dataset, processes.world_size, processes.rank, shuffle=True, seed=args.seed, drop_last=True
-            )
-        workers = min(args.num_workers, len(os.sched_getaffinity(0)))
-        self.loader = DataLoader(
-            dataset,
-            batch_size=args.batch_size,
-            sampler=self.sampler,
+        workers = min(num_workers, len(os.sched_getaffinity(0)))
+        self.loader: DataLoader[Sample] = DataLoader(
+            cast(Dataset[Sample], source),  # a Protocol cannot say that it is one
+            batch_size=batch_size,
+            sampler=source.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=resample.collate_crops if args.augment == "device" else default_collate,
-            pin_memory=args.pin_mem and self.device.type == "cuda",
+            collate_fn=resample.collate_crops if source.on_device else default_collate,
+            pin_memory=pin_memory and self.device.type == "cuda",
             drop_last=True,
             worker_init_fn=outlive_signals,
             generator=torch.Generator(),  # its own, or each epoch would draw from the global one
         )
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, counted from 0, from number `first` on.
+        """Give the batches of an epoch, counted from 0, from number `first` on.
 
         On a GPU, a batch is copied, and augmented if that is left to the device, while the step before it runs.
 
@@ -109,12 +143,7 @@ class BatchLoader:
             InputError: from a loader worker; its text is then a traceback, for `saratrx.errors.sentence`.
 
         """
-        if self.sampler is None:
-            self.dataset.set_position(epoch, first)
-        else:
-            self.dataset.set_epoch(epoch)
-            self.sampler.set_epoch(epoch)
-            self.sampler.first = first * self.batch_size
+        self.source.start(epoch, first)
         iterator = iter(self.loader)
         if self.device.type == "cuda":
             yield from self.on_side_stream(iterator)
@@ -127,7 +156,7 @@ class BatchLoader:
                 return
             yield self.finish(loaded)
 
-    def on_side_stream(self, iterator: Iterator) -> Iterator[Batch]:
+    def on_side_stream(self, iterator: Iterator[resample.CropBatch | list[torch.Tensor]]) -> Iterator[Batch]:
         """Finish batches on a stream of their own, beside the training step's."""
         stream = torch.cuda.Stream(self.device)
         while True:
@@ -146,9 +175,10 @@ class BatchLoader:
             yield batch
 
     def finish(self, loaded: resample.CropBatch | list[torch.Tensor]) -> Batch:
-        """What a worker made, on the device, with the augmentation that was left to it."""
+        """Bring what a worker made to the device, with the augmentation that was left to it."""
         if isinstance(loaded, resample.CropBatch):
-            return Batch(torch.tensor(loaded.indices), resample.resize_crops(loaded.to(self.device), self.input_size))
+            images = resample.resize_crops(loaded.to(self.device), self.source.input_size)
+            return Batch(torch.tensor(loaded.indices), images)
         indices, images = loaded
         return Batch(indices, images.to(self.device, non_blocking=True))
 
@@ -163,6 +193,6 @@ def outlive_signals(_worker: int) -> None:
 
 def end_when_the_parent_says() -> None:
     """End this process on its parent's SIGTERM, by which DataLoader and Python end workers; on nobody else's."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    while (received := signal.sigwaitinfo({signal.SIGTERM})) and received.si_pid != os.getppid():
         pass
     os._exit(0)

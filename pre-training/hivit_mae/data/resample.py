@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from hivit_mae.data.augment import Crop
 
@@ -43,11 +44,11 @@ class CropBatch(NamedTuple):
     groups: list[CropGroup]
 
     def to(self, device: torch.device) -> Self:
-        """The pixels on a device; from pinned memory without waiting."""
+        """Bring the pixels to a device; from pinned memory without waiting."""
         return self._replace(pixels=self.pixels.to(device, non_blocking=True))
 
 
-def collate_crops(samples: list[tuple[int, np.ndarray, Crop]]) -> CropBatch:
+def collate_crops(samples: list[tuple[int, NDArray[np.uint8], Crop]]) -> CropBatch:
     """Stack samples (index, pixels uint8 [height, width] of the crop, crop) to a batch.
 
     A group's crops are padded to one height, and their longest sides have the same bit length (or at most 255 px), so
@@ -69,8 +70,10 @@ def collate_crops(samples: list[tuple[int, np.ndarray, Crop]]) -> CropBatch:
     )
 
 
-def collate_group(samples: list[tuple[int, np.ndarray, Crop]], members: list[int]) -> tuple[np.ndarray, CropGroup]:
-    """The flat pixels of a group, and what else there is of it, from the samples at these places of the batch."""
+def collate_group(
+    samples: list[tuple[int, NDArray[np.uint8], Crop]], members: list[int]
+) -> tuple[NDArray[np.uint8], CropGroup]:
+    """Give the flat pixels of a group, and what else there is of it, from the samples at these places."""
     crops = [samples[place][2] for place in members]
     columns = np.zeros((sum(crop.width for crop in crops), max(crop.height for crop in crops)), np.uint8)
     start = 0
@@ -120,7 +123,7 @@ def resize_group(pixels: torch.Tensor, group: CropGroup, result: torch.Tensor) -
     Horizontally first, and clipped after each axis, as 8 bits do: bicubic overshoots.
     """
     device, size, crops, tallest = pixels.device, result.shape[1], len(group.widths), max(group.heights)
-    starts = itertools.accumulate(group.widths[:-1], initial=0)
+    starts: Iterable[int] = itertools.accumulate(group.widths[:-1], initial=0)
     indices, weights = stacked_taps(group.widths, size, starts, group.flips, device)
     columns = weighted_rows(pixels.view(-1, tallest).float(), indices, weights).clamp_(0, 255)  # [b * S, tallest]
 
@@ -143,7 +146,7 @@ def weighted_rows(table: torch.Tensor, indices: torch.Tensor, weights: torch.Ten
 def stacked_taps(
     lengths: list[int], size: int, starts: Iterable[int], flips: list[bool], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows of a table, and their weights, that make up each output pixel of b crops along one axis.
+    """Find the rows of a table, and their weights, that make up each output pixel of b crops along one axis.
 
     Args:
         lengths: of the crops on this axis in pixels.
@@ -167,7 +170,7 @@ def stacked_taps(
 def taps(
     length: int, size: int, count: int, is_flipped: bool, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The inputs of each output pixel of one crop, and their weights, by the rule of Pillow and PyTorch.
+    """Find the inputs of each output pixel of one crop, and their weights, by the rule of Pillow and PyTorch.
 
     Args:
         length: inputs on this axis.

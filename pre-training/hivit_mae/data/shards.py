@@ -7,7 +7,7 @@ import tarfile
 import time
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import accumulate, islice
@@ -16,15 +16,21 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, Sampler, get_worker_info
 from webdataset.gopen import Pipe, gopen, gopen_schemes
 from webdataset.shardlists import expand_urls
 
-from hivit_mae.data.augment import Augmentation, Crop
+from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
-from hivit_mae.seeds import CHUNK, SHARDS, derived_seed
+from hivit_mae.data.source import Image, Sample
+from hivit_mae.seeds import CHUNK, SHARDS
 from saratrx import sar_image
-from saratrx.errors import InputError
+from saratrx.errors import InputError, first_line
+from saratrx.files import write_json
+from saratrx.reporting import get_logger
+from saratrx.seeds import derived_seed
+
+log = get_logger(__name__)
 
 CHUNK_IMAGES = 1024  # about how many a loader worker holds, undecoded, to mix them
 COUNTING_THREADS = 8  # they wait for a network
@@ -39,8 +45,8 @@ def is_shards(path: str) -> bool:
     return path.startswith(("pipe:", "file:")) or "://" in path or TAR_NAME.search(path.rstrip("}")) is not None
 
 
-def find_shards(data_path: list[str], cache: str) -> list[str]:
-    """The URLs of all shards that --data_path names, as listed; none if it names folders.
+def find_shards(data_path: Sequence[str], cache: str) -> list[str]:
+    """List the URLs of all shards that --data_path names; none if it names folders.
 
     Raises:
         InputError: if it names both, a pattern is broken, nothing opens such URLs, or there is a cache, which shards
@@ -105,11 +111,9 @@ def count_images(urls: list[str], sizes_folder: Path) -> list[int]:
             known[url] = written[url] = count
             if time.perf_counter() - last_line > PROGRESS_SECONDS or done == len(missing):
                 last_line = time.perf_counter()
-                print(f"shards: counted the images of {done:,} of {len(missing):,}", flush=True)
+                log.info("shards: counted the images of %s of %s", f"{done:,}", f"{len(missing):,}")
     if missing:
-        unfinished = written_file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        unfinished.replace(written_file)
+        write_json(written_file, written, indent=1)
     counts = [known[url] for url in urls]
     if not sum(counts):
         raise InputError(f"--data_path {urls[0]}: no image in the shards ({' '.join(sorted(sar_image.EXTENSIONS))})")
@@ -117,7 +121,7 @@ def count_images(urls: list[str], sizes_folder: Path) -> list[int]:
 
 
 def read_sizes(url: str) -> dict[str, int]:
-    """The sizes.json at a URL; empty if there is none."""
+    """Read the sizes.json at a URL; empty if there is none."""
     try:
         with gopen(url) as stream:
             content = stream.read()
@@ -131,9 +135,9 @@ def parse_sizes(content: bytes, name: str | Path) -> dict[str, int]:
     try:
         sizes = json.loads(content)
     except ValueError as error:
-        raise InputError(f"{name} is no JSON: {error}; mend or remove it") from error
+        raise InputError(f"{name} is no JSON: {error}; fix or remove it") from error
     if not isinstance(sizes, dict) or not all(type(count) is int and count >= 0 for count in sizes.values()):
-        raise InputError(f'{name} must map shards to numbers of images, {{"shard-000.tar": 1000}}; mend or remove it')
+        raise InputError(f'{name} must map shards to numbers of images, {{"shard-000.tar": 1000}}; fix or remove it')
     return sizes
 
 
@@ -146,13 +150,10 @@ def count_shard(url: str) -> int:
                 count += is_image(member)
     except STREAM_ERRORS as error:
         if not count:
-            raise InputError(f"--data_path {url} cannot be read: {reason(error)}; mend it or leave it out") from error
+            raise InputError(
+                f"--data_path {url} cannot be read: {first_line(error)}; fix it or leave it out"
+            ) from error
     return count
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -160,8 +161,8 @@ def open_tar(url: str, streaming: bool = False) -> Iterator[tarfile.TarFile]:
     """Open a shard; a local one that need not be read whole can be searched by its headers alone."""
     stream = gopen(url)
     try:
-        mode = "r|*" if streaming or isinstance(stream, Pipe) else "r:*"
-        with tarfile.open(fileobj=stream, mode=mode) as archive:
+        is_stream = streaming or isinstance(stream, Pipe)
+        with tarfile.open(fileobj=stream, mode="r|*") if is_stream else tarfile.open(fileobj=stream) as archive:
             yield archive
     finally:
         with suppress(OSError):  # a command that could not write all that it had to
@@ -179,13 +180,13 @@ def stream_images(url: str) -> Iterator[tuple[str, bytes]]:
     """Names and contents of a shard's images, in its order; raises one of STREAM_ERRORS if the shard is torn."""
     with open_tar(url, streaming=True) as archive:
         for member in archive:
-            if is_image(member):
-                yield member.name, archive.extractfile(member).read()
-            archive.members = []  # or it would remember them all
+            if is_image(member) and (file := archive.extractfile(member)):
+                yield member.name, file.read()
+            vars(archive)["members"] = []  # or it would remember them all
 
 
-class ShardImages(IterableDataset):
-    """Items as those of `PretrainImages`, from shards; a number of whole batches in each epoch and process.
+class ShardImages(IterableDataset[Sample]):
+    """Images of shards, a number of whole batches in each epoch and process; an `ImageSource`.
 
     An epoch puts the shards in a random order and deals each process, and in it each loader worker, one run of
     consecutive images; a worker mixes them chunk by chunk. The order follows from the seed, the epoch, and the numbers
@@ -201,12 +202,14 @@ class ShardImages(IterableDataset):
         input_size: side S in pixels.
         seed: decides order and augmentation.
         max_bad: share of unreadable images that is tolerated.
-        on_device: leave the augmentation to the device: an item is then (index, pixels of the crop, crop).
-        batch_size: images of a batch of one process.
+        on_device: leave the augmentation to the device, see `ImageSource`.
+        batch_size: images per batch of one process.
         rank: of this process.
         world_size: processes.
 
     """
+
+    sampler: Sampler[int] | None = None  # it deals its images out itself
 
     def __init__(
         self,
@@ -215,6 +218,7 @@ class ShardImages(IterableDataset):
         input_size: int,
         seed: int,
         max_bad: float,
+        *,
         on_device: bool,
         batch_size: int,
         rank: int,
@@ -222,7 +226,7 @@ class ShardImages(IterableDataset):
     ) -> None:
         self.urls, self.counts = urls, counts
         self.starts = [0, *accumulate(counts)]  # index of each shard's first image, and N
-        self.input_size, self.seed = input_size, seed
+        self.input_size, self.on_device, self.seed = input_size, on_device, seed
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.batches = len(self) // world_size // batch_size
         self.augmentation = Augmentation(input_size, seed, on_device)
@@ -239,12 +243,12 @@ class ShardImages(IterableDataset):
         """Bool [N]: the images that are known to be unreadable."""
         return self.bad_images.flags
 
-    def set_position(self, epoch: int, first: int) -> None:
-        """Choose the epoch and the number of its first batch; before the loader is iterated."""
-        self.position.copy_(torch.tensor([epoch, first]))
+    def start(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch and the number of its first batch."""
+        self.position.copy_(torch.tensor([epoch, first_batch]))
         self.bad.zero_()
 
-    def __iter__(self) -> Iterator[tuple[int, torch.Tensor] | tuple[int, np.ndarray, Crop]]:
+    def __iter__(self) -> Iterator[Sample]:
         epoch, first = self.position.tolist()
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
@@ -285,7 +289,7 @@ class ShardImages(IterableDataset):
                     yield start + number, name, content
                 number += 1
         except STREAM_ERRORS as error:
-            cause = f": {reason(error)}"
+            cause = f": {first_line(error)}"
         if number < stop:
             self.bad[start + max(number, first) : start + stop] = True
             if not self.torn[shard]:
@@ -295,11 +299,11 @@ class ShardImages(IterableDataset):
         for missing in range(max(number, first), stop):
             yield start + missing, "", None
 
-    def decode(self, images: list[tuple[int, str, bytes | None]], number: int) -> np.ndarray:
-        """The image at a place of a chunk, else the nearest behind it that can be decoded, else before it.
+    def decode(self, images: list[tuple[int, str, bytes | None]], number: int) -> Image:
+        """Decode the image at a place of a chunk, else the nearest behind it that can be decoded, else before it.
 
         Returns:
-            uint8 [H, W]; blank if none can, for which `report_bad` ends the run.
+            uint8 [H, W]; blank if none can, for which `check_bad` ends the run.
 
         """
         for place in (*range(number, len(images)), *reversed(range(number))):
@@ -313,22 +317,22 @@ class ShardImages(IterableDataset):
         return np.zeros((self.input_size, self.input_size), np.uint8)
 
     def shard(self, index: int) -> int:
-        """The number of the shard that holds an image."""
+        """Find the number of the shard that holds an image."""
         return bisect_right(self.starts, index) - 1
 
     def name(self, index: int) -> str:
-        """The shard of an image and its number in it, from 0."""
+        """Name the shard of an image and its number in it, from 0."""
         shard = self.shard(index)
         return f"{self.urls[shard]}: image {index - self.starts[shard]}"
 
-    def examples(self, count: int) -> list[np.ndarray]:
+    def examples(self, count: int) -> list[Image]:
         """Up to `count` images, always the same ones, uint8 [H, W]; from as few shards as will do.
 
         Raises:
             InputError: if there is none.
 
         """
-        found: list[np.ndarray] = []
+        found: list[Image] = []
         for url, size in zip(self.urls, self.counts, strict=True):
             chosen = np.random.default_rng(0).permutation(size)[: count - len(found)].tolist()
             with suppress(*STREAM_ERRORS):
@@ -337,9 +341,9 @@ class ShardImages(IterableDataset):
                         with suppress(sar_image.ImageError):
                             found.append(sar_image.decode(name, content))
         if not found:
-            raise InputError(f"--data_path {self.urls[0]}: no image in the shards can be read; mend them")
+            raise InputError(f"--data_path {self.urls[0]}: no image in the shards can be read; fix them")
         return found
 
-    def report_bad(self) -> None:
+    def check_bad(self) -> None:
         """Raise InputError if more images than `max_bad` allows could not be read in this epoch."""
         self.bad_images.check(self.name)

@@ -42,7 +42,7 @@ class GradientFeature(nn.Module):
 
 
 def integral_image(images: torch.Tensor, margin: int) -> torch.Tensor:
-    """Sums over all pixels above and to the left of each corner of the padded image.
+    """Sum all pixels above and to the left of each corner of the padded image.
 
     images [B, 1, H, W] -> [B, H + 2 margin + 1, W + 2 margin + 1], float64, with zeros in the first row and column.
     """

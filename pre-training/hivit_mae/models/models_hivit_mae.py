@@ -5,10 +5,16 @@ For example:
     loss, pred, mask = model(images, mask_ratio=0.75)     # images [B, 1, 224, 224], amplitude in [0, 1]
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import nn
 
 from hivit_mae.models.gradient_feature import RADII, GradientFeature
+from saratrx.command_line import option
+from saratrx.errors import raise_problems
 from saratrx.hivit import SIZES, AttentionBlock, HiViT, initialise, layer_norm, row_major
 from saratrx.position import sincos_table
 
@@ -46,7 +52,7 @@ class HiViTMaskedAutoencoder(HiViT):
         decoder_depth: int = 6,
         decoder_num_heads: int = 16,
         norm_pix_loss: bool = True,
-        **encoder,
+        **encoder: Any,
     ) -> None:
         super().__init__(rpe=False, ape=True, **encoder)
         self.norm_pix_loss = norm_pix_loss
@@ -68,9 +74,9 @@ class HiViTMaskedAutoencoder(HiViT):
         for module in (self.norm, self.decoder_embed, self.decoder_blocks, self.decoder_norm, self.decoder_pred):
             module.apply(initialise)
         self.absolute_pos_embed.data.copy_(sincos_table(embed_dim, self.grid)[None])
-        self.gradient_feature = GradientFeature(RADII)
+        self.gradient_feature: nn.Module = GradientFeature(RADII)
 
-    def forward(
+    def forward(  # type: ignore[override]  # another task than the encoder's alone
         self, images: torch.Tensor, mask_ratio: float = 0.75, noise: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mask, encode, decode, compare.
@@ -130,13 +136,13 @@ class HiViTMaskedAutoencoder(HiViT):
         return mean, (variance + 1e-6).sqrt()
 
     def patchify(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps [B, S, H, W] -> patches [B, L, S * 16 * 16], row-major within a patch, one scale after the other."""
+        """Cut maps [B, S, H, W] into patches [B, L, S * 16 * 16], row-major, one scale after the other."""
         (rows, columns), p = self.grid, self.patch_size
         patches = maps.unflatten(3, (columns, p)).unflatten(2, (rows, p))  # B, S, rows, p, columns, p
         return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
     def unpatchify(self, patches: torch.Tensor) -> torch.Tensor:
-        """The inverse of `patchify`: [B, L, S * 16 * 16] -> [B, S, H, W]."""
+        """Undo `patchify`: [B, L, S * 16 * 16] -> [B, S, H, W]."""
         (rows, columns), p = self.grid, self.patch_size
         maps = patches.reshape(patches.shape[0], rows, columns, -1, p, p).permute(0, 3, 1, 4, 2, 5)
         return maps.flatten(4).flatten(2, 3)
@@ -161,33 +167,33 @@ def random_masking(noise: torch.Tensor, mask_ratio: float) -> tuple[torch.Tensor
     return shuffle_ids[:, :kept], restore_ids, mask
 
 
-def mae_hivit_micro_dec32d1b(**kwargs) -> HiViTMaskedAutoencoder:
-    """A model for tests that trains in a second."""
+def mae_hivit_micro_dec32d1b(**kwargs: Any) -> HiViTMaskedAutoencoder:
+    """Build a model for tests that trains in a second."""
     decoder = {"decoder_embed_dim": 32, "decoder_depth": 1, "decoder_num_heads": 2}
     return HiViTMaskedAutoencoder(**SIZES["micro"] | decoder | kwargs)
 
 
-def mae_hivit_tiny_dec512d6b(**kwargs) -> HiViTMaskedAutoencoder:
+def mae_hivit_tiny_dec512d6b(**kwargs: Any) -> HiViTMaskedAutoencoder:
     """HiViT-T with the published decoder: 512 wide, 6 blocks. Takes the class's arguments."""
     return HiViTMaskedAutoencoder(**SIZES["tiny"] | kwargs)
 
 
-def mae_hivit_small_dec512d6b(**kwargs) -> HiViTMaskedAutoencoder:
+def mae_hivit_small_dec512d6b(**kwargs: Any) -> HiViTMaskedAutoencoder:
     """HiViT-S with the published decoder."""
     return HiViTMaskedAutoencoder(**SIZES["small"] | kwargs)
 
 
-def mae_hivit_base_dec512d6b(**kwargs) -> HiViTMaskedAutoencoder:
+def mae_hivit_base_dec512d6b(**kwargs: Any) -> HiViTMaskedAutoencoder:
     """HiViT-B with the published decoder: SARATR-X."""
     return HiViTMaskedAutoencoder(**SIZES["base"] | kwargs)
 
 
-def mae_hivit_large_dec512d6b(**kwargs) -> HiViTMaskedAutoencoder:
+def mae_hivit_large_dec512d6b(**kwargs: Any) -> HiViTMaskedAutoencoder:
     """HiViT-L with the published decoder."""
     return HiViTMaskedAutoencoder(**SIZES["large"] | kwargs)
 
 
-MODELS = {
+MODELS: dict[str, Callable[..., HiViTMaskedAutoencoder]] = {
     factory.__name__: factory
     for factory in (
         mae_hivit_micro_dec32d1b,
@@ -197,3 +203,31 @@ MODELS = {
         mae_hivit_large_dec512d6b,
     )
 }
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Model."""
+
+    model: str = option("mae_hivit_base_dec512d6b", help="|".join(MODELS), metavar="NAME")
+    input_size: int = option(224, help="side of the input in pixels, a multiple of 16")
+    mask_ratio: float = option(0.75, help="share of patches to remove")
+    norm_pix_loss: bool = option(True, help="normalise the target values of each patch")
+    init_weights: str = option("", help="checkpoint to start from, e.g. of ImageNet", metavar="FILE")
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.model not in MODELS:
+            problems.append(f"--model {self.model}: unknown; choose one of {', '.join(MODELS)}")
+        if self.input_size % 16 or self.input_size < 32:
+            problems.append(f"--input_size {self.input_size}: must be a multiple of 16, and at least 32")
+        patches = (self.input_size // 16) ** 2
+        if not 0 < self.mask_ratio < 1 or not 1 <= int(patches * (1 - self.mask_ratio)) < patches:
+            problems.append(f"--mask_ratio {self.mask_ratio}: must leave and remove some of the {patches} patches")
+        raise_problems(problems)
+
+
+def build_model(options: ModelOptions, seed: int) -> HiViTMaskedAutoencoder:
+    """Make the model with random weights, which follow from the seed."""
+    torch.manual_seed(seed)
+    return MODELS[options.model](img_size=options.input_size, norm_pix_loss=options.norm_pix_loss)

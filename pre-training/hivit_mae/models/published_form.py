@@ -5,6 +5,8 @@ twelve dense convolutions for the gradient features, softmax attention written o
 convolution before three quarters of them are dropped.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -61,7 +63,7 @@ class DenseGradientFeature(nn.Module):
 class PublishedForm(HiViTMaskedAutoencoder):
     """The masked autoencoder as published. Takes its class's arguments."""
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.gradient_feature = DenseGradientFeature()
         for module in self.modules():

@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 def learning_rate(epoch: float, *, lr: float, min_lr: float, warmup_epochs: float, epochs: float) -> float:
-    """The rate at a fractional epoch, counted from 0: 0 at the start, `lr` after warm-up, `min_lr` at the end."""
+    """Give the rate at a fractional epoch, counted from 0: 0 at the start, `lr` after warm-up, `min_lr` at the end."""
     if epoch < warmup_epochs:
         return lr * epoch / warmup_epochs
     progress = (epoch - warmup_epochs) / (epochs - warmup_epochs)

@@ -42,7 +42,7 @@ class NonFiniteGuard:
         own_is_bad = ~loss.isfinite()
         is_bad = own_is_bad if self.uses_scaler else ~grad_norm.isfinite()
         if not self.uses_scaler:
-            optimizer.found_inf = is_bad.float()
+            setattr(optimizer, "found_inf", is_bad.float())  # noqa: B010 -- read by fused AdamW, declared nowhere
         in_row, most, total, last = self.counts.unbind()
         in_row.add_(1).mul_(is_bad)
         torch.maximum(most, in_row, out=most)

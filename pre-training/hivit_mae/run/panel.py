@@ -1,21 +1,24 @@
 """The reconstruction panel: for a few fixed images, what the model sees, what it should predict, what it predicts."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torchvision.transforms import InterpolationMode, v2
 
-from hivit_mae.data.folders import PretrainImages
-from hivit_mae.data.shards import ShardImages
+from hivit_mae.data.source import ImageSource
 from hivit_mae.models.gradient_feature import RADII
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from hivit_mae.seeds import masking_noise
+from saratrx.files import open_whole
 
 
-def fixed_images(dataset: PretrainImages | ShardImages, count: int) -> torch.Tensor:
-    """Some images of a data set, always the same ones, without augmentation: [up to `count`, 1, S, S] in [0, 1]."""
-    size = dataset.input_size
+def fixed_images(source: ImageSource, count: int) -> torch.Tensor:
+    """Take some images of a source, always the same ones, without augmentation: [up to `count`, 1, S, S] in [0, 1]."""
+    size = source.input_size
     transform = v2.Compose(
         [
             v2.Resize(size, interpolation=InterpolationMode.BICUBIC),
@@ -23,12 +26,12 @@ def fixed_images(dataset: PretrainImages | ShardImages, count: int) -> torch.Ten
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-    return torch.stack([transform(torch.from_numpy(image)[None]) for image in dataset.examples(count)])
+    return torch.stack([transform(torch.from_numpy(image)[None]) for image in source.examples(count)])
 
 
 @torch.no_grad()
 def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float) -> Figure:
-    """Draw a row an image: input, masked input, the targets, the predictions of removed patches.
+    """Draw a row per image: input, masked input, the targets, the predictions of removed patches.
 
     With normalised targets each predicted patch is shown at its target's mean and contrast, which the model does not
     know; kept patches are grey, since nothing is asked of the model there.
@@ -70,6 +73,14 @@ def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
     return figure
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG in one step; raises OSError."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=80, format="png")
+    with open_whole(path) as file:
+        file.write(content.getvalue())
 
 
 def show(axis: Axes, image: torch.Tensor, colours: str, brightest: float) -> None:

@@ -1,13 +1,17 @@
 """What the chip can do: mixed precision, TF32, compilation."""
 
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
+AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def resolve_amp(amp: str, device: torch.device) -> tuple[str, str]:
-    """What `--amp` means on this device.
+    """Decide what `--amp` means on this device.
 
     Returns:
         "off", "bf16" or "fp16", and the reason, for the log.
@@ -27,7 +31,7 @@ def resolve_amp(amp: str, device: torch.device) -> tuple[str, str]:
 
 
 def resolve_compile(asked: bool | None, device: torch.device) -> tuple[bool, str]:
-    """Whether to compile, and why; by default on a GPU, if the compiler that PyTorch needs is there."""
+    """Decide whether to compile, and why; by default on a GPU, if the compiler that PyTorch needs is there."""
     if asked is not None:
         return asked, "as asked"
     if device.type != "cuda":
@@ -42,6 +46,6 @@ def allow_tf32() -> None:
     torch.set_float32_matmul_precision("high")
 
 
-def compiled(model: nn.Module) -> nn.Module:
-    """The model as one graph for one shape of batch: breaks in the graph are errors, not a silent loss of speed."""
+def compiled(model: nn.Module) -> Callable[..., Any]:
+    """Compile the model to one graph for one shape of batch: breaks in the graph are errors, not a loss of speed."""
     return torch.compile(model, fullgraph=True, dynamic=False)

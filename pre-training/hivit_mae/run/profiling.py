@@ -7,6 +7,10 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
+
 WAIT, WARMUP, STEPS = 3, 2, 5
 
 
@@ -27,7 +31,7 @@ def traced(folder: str | Path | None, rank: int, device: torch.device) -> Iterat
 
     def write(finished: profile) -> None:
         finished.export_chrome_trace(str(path))
-        print(f"trace of {STEPS} steps: {path}", flush=True)
+        log.info(f"trace of {STEPS} steps: {path}")
 
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(

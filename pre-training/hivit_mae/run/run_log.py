@@ -5,16 +5,21 @@ import os
 import resource
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from hivit_mae.cluster.distributed import Processes
+from saratrx.errors import first_line
+from saratrx.files import write_text
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 LOG_EVERY = 20  # iterations between two lines; only then is the device waited for
 SLOW_LOADER = 0.2  # share of the time spent waiting for data from which on the log calls the loader the bottleneck
@@ -24,36 +29,48 @@ class RunLog:
     """Console, log.txt and TensorBoard of the main process; the others keep the clock only.
 
     Args:
-        args: the run's options; output_dir exists.
-        processes: the process group.
-        steps: optimizer steps of an epoch.
+        folder: where log.txt is; it exists.
+        log_folder: for TensorBoard.
+        processes: this one and the others.
+        epochs: of the run.
+        steps: optimizer steps per epoch.
+        images_per_step: of all processes.
         start_epoch: epochs done before; what was logged of later ones is of a run that was cut off, and is dropped.
         start_step: steps done of the next one.
 
     """
 
     def __init__(
-        self, args: Namespace, processes: Processes, steps: int, start_epoch: int, start_step: int = 0
+        self,
+        folder: Path,
+        log_folder: str | Path,
+        processes: Processes,
+        *,
+        epochs: int,
+        steps: int,
+        images_per_step: int,
+        start_epoch: int = 0,
+        start_step: int = 0,
     ) -> None:
-        self.args, self.processes, self.steps = args, processes, steps
-        self.images_per_step = args.batch_size * args.accum_iter * processes.world_size
-        self.steps_left = steps * (args.epochs - start_epoch) - start_step
+        self.log_folder, self.processes, self.epochs, self.steps = log_folder, processes, epochs, steps
+        self.images_per_step = images_per_step
+        self.steps_left = steps * (epochs - start_epoch) - start_step
         self.begun = self.last_line = time.perf_counter()
         self.steps_done = self.steps_since_line = 0
         self.seconds_waited = 0.0  # for data, up to the last line
         self.warned = False  # of a slow loader, in this epoch
-        self.bar: tqdm | None = None
-        self.entries: list[dict] = []  # epochs not yet written
+        self.bar: tqdm[NoReturn] | None = None
+        self.entries: list[dict[str, float]] = []  # epochs not yet written
         self.writer: SummaryWriter | None = None
         if processes.is_main:
-            self.file = Path(args.output_dir) / "log.txt"
+            self.file = folder / "log.txt"
             drop_lines_after(self.file, start_epoch)
             self.open_tensorboard(purge_step=(start_epoch + 1) * 1000)
 
     def start_epoch(self, epoch: int, start_step: int = 0) -> None:
         """Open the epoch's progress bar, where a person is watching."""
         if self.processes.is_main and sys.stderr.isatty():
-            description = f"epoch {epoch + 1}/{self.args.epochs}"
+            description = f"epoch {epoch + 1}/{self.epochs}"
             self.bar = tqdm(total=self.steps, initial=start_step, desc=description, unit="step", leave=False)
         self.last_line, self.steps_since_line, self.warned = time.perf_counter(), 0, False
 
@@ -68,7 +85,7 @@ class RunLog:
     def line(
         self, epoch: int, step: int, loss: float, lr: float, grad_norm: float, seconds_waited: float, skipped: int
     ) -> None:
-        """One line, or the bar's text: loss since the last, learning rate, gradient norm, speed, memory, time left.
+        """Print one line, or set the bar's text: loss, learning rate, gradient norm, speed, memory, time left.
 
         Args:
             epoch: counted from 0, as `step` is.
@@ -97,7 +114,7 @@ class RunLog:
         if self.bar is not None:
             self.bar.set_postfix_str(text)
         else:
-            print(f"epoch {epoch + 1}/{self.args.epochs}  step {step + 1}/{self.steps}  {text}", flush=True)
+            log.info(f"epoch {epoch + 1}/{self.epochs}  step {step + 1}/{self.steps}  {text}")
         if waited >= SLOW_LOADER and is_telling and not self.warned:
             self.warned = True
             self.say(
@@ -110,7 +127,7 @@ class RunLog:
         if self.bar is not None:
             self.bar.write(text)
         else:
-            print(text, flush=True)
+            log.info(text)
 
     def end_epoch(self, epoch: int, lr: float, loss: float) -> None:
         """Write the epoch, counted from 0, to log.txt and TensorBoard, where it counts from 1 like the checkpoints.
@@ -120,7 +137,7 @@ class RunLog:
         self.close_bar()
         if not self.processes.is_main:
             return
-        print(f"epoch {epoch + 1}/{self.args.epochs} done: loss {loss:.4f}", flush=True)
+        log.info(f"epoch {epoch + 1}/{self.epochs} done: loss {loss:.4f}")
         self.entries.append({"train_lr": lr, "train_loss": loss, "epoch": epoch + 1})
         length = self.file.stat().st_size if self.file.exists() else 0
         try:
@@ -130,7 +147,7 @@ class RunLog:
         except OSError as error:
             if self.file.exists():
                 os.truncate(self.file, length)  # no half lines
-            print(f"warning: {self.file} cannot be written: {error.strerror}; training goes on", flush=True)
+            log.warning(f"{self.file} cannot be written: {first_line(error)}; training goes on")
         self.tensorboard(lambda writer: writer.add_scalar("train_loss", loss, (epoch + 1) * 1000))
         self.tensorboard(lambda writer: writer.add_scalar("lr", lr, (epoch + 1) * 1000))
         self.tensorboard(lambda writer: writer.flush())
@@ -138,11 +155,11 @@ class RunLog:
     def open_tensorboard(self, purge_step: int | None = None) -> None:
         """Begin a file of events."""
         try:
-            self.writer = SummaryWriter(self.args.log_dir, purge_step=purge_step)
+            self.writer = SummaryWriter(str(self.log_folder), purge_step=purge_step)
         except OSError as error:
-            print(f"warning: TensorBoard's file cannot be written: {error}; training goes on", flush=True)
+            log.warning(f"TensorBoard's file cannot be written: {error}; training goes on")
 
-    def tensorboard(self, write: Callable[[SummaryWriter], None]) -> None:
+    def tensorboard(self, write: Callable[[SummaryWriter], Any]) -> None:
         """Write something for TensorBoard, if its file can be written."""
         if self.writer is None:
             self.open_tensorboard()
@@ -150,7 +167,7 @@ class RunLog:
             try:
                 write(self.writer)
             except OSError as error:
-                print(f"warning: TensorBoard's file cannot be written: {error}; training goes on", flush=True)
+                log.warning(f"TensorBoard's file cannot be written: {error}; training goes on")
                 self.writer = None
 
     def close_bar(self) -> None:
@@ -177,17 +194,14 @@ def drop_lines_after(file: Path, epoch: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
-    shortened = file.with_suffix(".tmp")
     try:
-        shortened.write_text("".join(kept), encoding="utf-8")
-        shortened.replace(file)
+        write_text(file, "".join(kept))
     except OSError as error:
-        shortened.unlink(missing_ok=True)
-        print(f"warning: {file} cannot be written: {error.strerror}", flush=True)
+        log.warning(f"{file} cannot be written: {first_line(error)}")
 
 
 def peak_memory(device: torch.device) -> float:
-    """Largest memory in use so far, in GB: the GPU's, or this process's on the CPU."""
+    """Measure the largest memory in use so far, in GB: the GPU's, or this process's on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,18 +6,22 @@ kept of it, for any number of processes and workers.
 """
 
 import re
-from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
-from hivit_mae.cluster.distributed import Processes, decided_by_main
+from hivit_mae.cluster.distributed import Processes, broadcast_from_main
+from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, save_checkpoint
-from saratrx.errors import InputError
+from saratrx.command_line import at_least, option
+from saratrx.errors import InputError, raise_problems
 from saratrx.files import remove_with_hash
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 KEPT_IN_EPOCH = 2  # states of the middle of an epoch: the newest, and one before it in case it is damaged
 
@@ -58,95 +62,144 @@ class Progress:
 class TrainingState:
     """All that a run continues from."""
 
-    model: nn.Module
+    model: HiViTMaskedAutoencoder
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    scaler: GradScaler
     progress: Progress
 
 
-def checkpoints(output_dir: Path) -> list[Path]:
-    """The checkpoints of a folder, the newest first."""
-    found = {
-        (int(m[1]), int(m[2] or 0)): path
-        for path in output_dir.glob("checkpoint-*.pth")
-        if (m := re.fullmatch(r"checkpoint-(\d+)(?:-(\d+))?", path.stem))
-    }
-    return [found[place] for place in sorted(found, reverse=True)]
+@dataclass(frozen=True)
+class OutputOptions:
+    """Output and resuming."""
+
+    output_dir: str = option("./output_dir", help="checkpoints, log.txt, panels", metavar="DIR")
+    log_dir: str | None = option(None, help="TensorBoard", metavar="DIR", default_text="--output_dir")
+    save_every: int = option(100, help="epochs between checkpoints; the last is always kept")
+    save_minutes: float = option(
+        15,
+        help="minutes between the states that are saved in the middle of an epoch (0: none); the newest two are kept",
+    )
+    keep: int = option(0, help="newest checkpoints of whole epochs to keep (0: all)")
+    image_every: int = option(20, help="epochs between reconstruction panels (0: none)")
+    resume: str = option("", help="checkpoint to continue; auto: the newest in --output_dir, if any", metavar="FILE")
+    start_epoch: int = option(0, help="epochs counted as done, where nothing is resumed")
+
+    def __post_init__(self) -> None:
+        problems = at_least(1, save_every=self.save_every)
+        problems += at_least(0, keep=self.keep, image_every=self.image_every, start_epoch=self.start_epoch)
+        raise_problems(problems + at_least(0, save_minutes=self.save_minutes))
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.output_dir)
+
+    @property
+    def log_folder(self) -> str:
+        """Where TensorBoard's files go."""
+        return self.log_dir or self.output_dir
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run in its folder.
+
+    Args:
+        folder: where they are; it exists.
+        keep: how many of whole epochs stay, the newest (0: all).
+        epochs: of the whole run.
+        recorded: the options that each holds as `args`, plain values.
+
+    """
+
+    folder: Path
+    keep: int = 0
+    epochs: int = 0
+    recorded: dict[str, Any] = field(default_factory=dict)
+
+    def existing(self) -> list[Path]:
+        """List them, the newest first."""
+        found = {
+            (int(m[1]), int(m[2] or 0)): path
+            for path in self.folder.glob("checkpoint-*.pth")
+            if (m := re.fullmatch(r"checkpoint-(\d+)(?:-(\d+))?", path.stem))
+        }
+        return [found[place] for place in sorted(found, reverse=True)]
+
+    def of_epoch(self, epoch: int) -> Path:
+        """Give the path of the one after `epoch` whole epochs."""
+        return self.folder / f"checkpoint-{epoch}.pth"
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state, and delete the checkpoints that it makes superfluous.
+
+        Of whole epochs the newest `keep` stay; of the middle of an epoch the newest two, until the run ends.
+
+        Raises:
+            OSError: if it cannot be written; then all earlier ones are still there.
+
+        """
+        progress = state.progress
+        place = f"{progress.epoch}-{progress.step}" if progress.step else f"{progress.epoch}"
+        save_checkpoint(
+            self.folder / f"checkpoint-{place}.pth",
+            model=state.model.state_dict(),
+            optimizer=state.optimizer.state_dict(),
+            epoch=progress.epoch,
+            scaler=state.scaler.state_dict(),
+            args=self.recorded,
+            progress=vars(progress),
+        )
+        existing = self.existing()
+        in_epoch = [path for path in existing if is_in_epoch(path)]
+        superfluous = in_epoch if progress.epoch >= self.epochs else in_epoch[KEPT_IN_EPOCH:]
+        if self.keep:
+            superfluous += [path for path in existing if not is_in_epoch(path)][self.keep :]
+        for old in superfluous:
+            remove_with_hash(old)
+
+    def restore(self, resume: str, state: TrainingState, processes: Processes) -> Path | None:
+        """Continue what --resume asks for; returns the checkpoint that was taken, None for a new run.
+
+        The main process chooses, so that all continue from the same file.
+
+        Raises:
+            InputError: if the file cannot be used, none of several can, another process does not see it, or a new run
+                would mix its files with those of an earlier one.
+
+        """
+        path = broadcast_from_main(lambda: self.restore_newest(resume, state), processes)
+        if path is not None and not processes.is_main:
+            try:
+                restore(path, load_checkpoint(path), state)
+            except CheckpointError as error:
+                raise InputError(f"{error}; --output_dir must be a folder that all machines share") from error
+        return path
+
+    def restore_newest(self, resume: str, state: TrainingState) -> Path | None:
+        """Restore the file that is named, or the newest one that can be used; says which ones cannot."""
+        if resume and resume != "auto":
+            restore(Path(resume), load_checkpoint(resume), state)
+            return Path(resume)
+        existing = self.existing()
+        if existing and not resume:
+            raise InputError(
+                f"{existing[0]} is there already: continue that run with --resume auto, or choose another --output_dir"
+            )
+        for path in existing:
+            try:
+                restore(path, load_checkpoint(path), state)
+                return path
+            except CheckpointError as error:
+                log.warning("%s; skipped", error)
+        if existing:
+            raise InputError(f"no checkpoint in {self.folder} can be continued: move them away to start again")
+        return None
 
 
 def is_in_epoch(path: Path) -> bool:
-    """Whether a checkpoint is of the middle of an epoch."""
+    """Tell whether a checkpoint is of the middle of an epoch."""
     return path.stem.count("-") == 2
-
-
-def save(output_dir: Path, state: TrainingState, args: Namespace) -> None:
-    """Write the state, and delete the checkpoints that it makes superfluous.
-
-    Of whole epochs the newest `args.keep` stay (0: all); of the middle of an epoch the newest two, until the run ends.
-
-    Raises:
-        OSError: if it cannot be written; then all earlier ones are still there.
-
-    """
-    progress = state.progress
-    place = f"{progress.epoch}-{progress.step}" if progress.step else f"{progress.epoch}"
-    path = output_dir / f"checkpoint-{place}.pth"
-    save_checkpoint(
-        path,
-        model=state.model.state_dict(),
-        optimizer=state.optimizer.state_dict(),
-        epoch=progress.epoch,
-        scaler=state.scaler.state_dict(),
-        args=vars(args),
-        progress=vars(progress),
-    )
-    existing = checkpoints(output_dir)
-    in_epoch = [p for p in existing if is_in_epoch(p)]
-    superfluous = in_epoch if progress.epoch >= args.epochs else in_epoch[KEPT_IN_EPOCH:]
-    if args.keep:
-        superfluous += [p for p in existing if not is_in_epoch(p)][args.keep :]
-    for old in superfluous:
-        remove_with_hash(old)
-
-
-def resume(resume: str, output_dir: Path, state: TrainingState, processes: Processes) -> Path | None:
-    """Continue what --resume asks for; returns the checkpoint that was taken, None for a new run.
-
-    The main process chooses, so that all continue from the same file.
-
-    Raises:
-        InputError: if the file cannot be used, none of several can, another process does not see it, or a new run
-            would mix its files with those of an earlier one.
-
-    """
-    path = decided_by_main(lambda: restore_newest(resume, output_dir, state), processes)
-    if path is not None and not processes.is_main:
-        try:
-            restore(path, load_checkpoint(path), state)
-        except CheckpointError as error:
-            raise InputError(f"{error}; --output_dir must be a folder that all machines share") from error
-    return path
-
-
-def restore_newest(resume: str, output_dir: Path, state: TrainingState) -> Path | None:
-    """Restore the file that is named, or the newest one in the folder that can be used; says which ones cannot."""
-    if resume and resume != "auto":
-        restore(Path(resume), load_checkpoint(resume), state)
-        return Path(resume)
-    existing = checkpoints(output_dir)
-    if existing and not resume:
-        raise InputError(
-            f"{existing[0]} is there already: continue that run with --resume auto, or choose another --output_dir"
-        )
-    for path in existing:
-        try:
-            restore(path, load_checkpoint(path), state)
-            return path
-        except CheckpointError as error:
-            print(f"warning: {error}; skipped", flush=True)
-    if existing:
-        raise InputError(f"no checkpoint in {output_dir} can be continued: move them away to start again")
-    return None
 
 
 def restore(path: Path, content: dict[str, Any], state: TrainingState) -> None:

@@ -1,0 +1,63 @@
+"""The beginning of a run: the model, its optimizer, and how it is called."""
+
+from typing import cast
+
+import torch
+from timm.optim import param_groups_weight_decay
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from hivit_mae.cluster.distributed import Processes
+from hivit_mae.models.models_hivit_mae import ModelOptions, build_model
+from hivit_mae.run.precision import compiled
+from hivit_mae.run.training_state import Progress, TrainingState
+from saratrx.checkpoint import load_encoder
+
+NEW_IN_PRETRAINING = ("decoder_", "mask_token", "norm.", "sarfeature")  # may be missing in --init_weights
+
+
+def new_state(
+    model_options: ModelOptions, seed: int, *, lr: float, weight_decay: float, amp: str, device: torch.device
+) -> TrainingState:
+    """Make the model with random weights, its optimizer and scaler."""
+    model = build_model(model_options, seed).to(device)
+    parameter_groups = param_groups_weight_decay(model, weight_decay)
+    optimizer = torch.optim.AdamW(parameter_groups, lr=lr, betas=(0.9, 0.95), fused=True)
+    return TrainingState(model, optimizer, GradScaler(device.type, enabled=amp == "fp16"), Progress())
+
+
+def begin(state: TrainingState, model_options: ModelOptions, seed: int, start_epoch: int) -> None:
+    """Bring the state to the beginning of a run: weights of the seed or of --init_weights, a new optimizer."""
+    state.model.load_state_dict(build_model(model_options, seed).state_dict())
+    if model_options.init_weights:
+        load_encoder(state.model, model_options.init_weights, missing_ok=NEW_IN_PRETRAINING)
+    state.optimizer.state.clear()
+    state.progress.__dict__.update(vars(Progress(epoch=start_epoch)))
+
+
+def wrap(
+    model: nn.Module,
+    processes: Processes,
+    *,
+    is_compiled: bool,
+    is_accumulating: bool = False,
+    grad_reduce: str = "float32",
+    bucket_mb: float = 25,
+) -> nn.Module:
+    """Give the model as it is called in training: compiled, and averaging its gradients over the processes."""
+    network = cast(nn.Module, compiled(model)) if is_compiled else model
+    if processes.world_size == 1:
+        return network
+    network = DistributedDataParallel(
+        network,
+        device_ids=None if processes.device.type == "cpu" else [processes.device],
+        broadcast_buffers=False,  # they are constant
+        static_graph=not is_accumulating,  # PyTorch fails where the first batch is accumulated without averaging
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=bucket_mb,
+    )
+    if grad_reduce == "bf16":
+        network.register_comm_hook(None, bf16_compress_hook)
+    return network

@@ -1,0 +1,39 @@
+"""Runs of main_pretrain.py with a model that trains in a second."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "main_pretrain.py"
+
+
+def options(images, output, **changes):
+    """The command line of a small run; in float32, so that it is exact on every CPU."""
+    values = {
+        "model": "mae_hivit_micro_dec32d1b", "data_path": images, "output_dir": output, "input_size": 48,
+        "batch_size": 8, "epochs": 2, "warmup_epochs": 1, "lr": 1e-3, "num_workers": 1, "device": "cpu", "amp": "off",
+        "image_every": 0,
+    }  # fmt: skip
+    values |= changes
+    return [word for name, value in values.items() for word in (f"--{name}", *str(value).split(" "))]
+
+
+def run(arguments, launcher=(), **kwargs):
+    """A finished process of the run."""
+    command = [sys.executable, *launcher, str(SCRIPT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **kwargs)
+
+
+def losses(output):
+    """The epochs and losses of log.txt."""
+    entries = [json.loads(line) for line in (output / "log.txt").read_text().splitlines()]
+    assert all(entry.keys() == {"train_lr", "train_loss", "epoch"} for entry in entries)
+    return {entry["epoch"]: entry["train_loss"] for entry in entries}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
