@@ -18,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +36,7 @@ from machine import peak_gb
 from saratrx import sar_image
 
 SCORE, NMS = 0.3, 0.5
-FORMS = {  # options of SceneDetector.detect
+FORMS: dict[str, dict[str, Any]] = {  # options of SceneDetector.detect
     "published": {},
     "ours": {},
     "ours, --amp": {"amp": True},
@@ -59,6 +61,8 @@ def write_scene(path: Path, images: list[Path], side: int) -> None:
 def published_way(detector: SceneDetector, path: Path, window: int = 1024, stride: int = 512) -> int:
     """Count the boxes that the published way finds."""
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise SystemExit(f"error: {path} cannot be read")
     scene, boxes = open_scene(path), []
     for top in range(0, len(image), stride):
         for left in range(0, len(image), stride):
@@ -66,14 +70,14 @@ def published_way(detector: SceneDetector, path: Path, window: int = 1024, strid
             if min(part.shape) >= window / 4:
                 [(found, scores, _, _)] = detector.detect_in_windows(scene, [((left, top), part)], SCORE)
                 boxes += [(score, *box) for box, score in zip(found.tolist(), scores.tolist(), strict=True)]
-    kept = []
+    kept: list[tuple[float, ...]] = []
     for box in sorted(boxes, reverse=True):
         if all(intersection_over_union(box[1:], other[1:]) <= NMS for other in kept):
             kept.append(box)
     return len(kept)
 
 
-def intersection_over_union(a: list[float], b: list[float]) -> float:
+def intersection_over_union(a: Sequence[float], b: Sequence[float]) -> float:
     """Of two boxes."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -122,7 +126,7 @@ def main() -> None:
         print_figures(args)
         return
 
-    results = {
+    results: dict[str, Any] = {
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

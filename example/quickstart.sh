@@ -9,7 +9,7 @@ output=$(cd "${1:-$top/example/output}" && pwd)
 python=$top/.venv/bin/python
 
 echo "1/5 installing into $top/.venv"
-bash "$top/example/setup.sh" -r requirements_detection.txt
+bash "$top/example/setup.sh"
 
 echo "2/5 simulating SAR images in $output/simulated"
 "$python" "$top/example/simulate.py" --output_dir "$output/simulated"

@@ -9,12 +9,15 @@ Electronics Letters 17, 1981).
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import signal, stats
 
 from targets import Scatterers, Target
 
+Array = NDArray[Any]
 NOISE = 0.02  # intensity of receiver noise; grass has 1
 
 
@@ -44,7 +47,7 @@ class Radar:
 
 
 @lru_cache
-def taylor_band(samples: int, spacing: float, resolution: float) -> np.ndarray:
+def taylor_band(samples: int, spacing: float, resolution: float) -> Array:
     """Taylor weights (-35 dB side lobes) over the band, in the order of numpy's FFT frequencies: [samples]."""
     frequencies = np.fft.fftfreq(samples, spacing)
     fine = np.linspace(-0.5, 0.5, 1025)
@@ -53,14 +56,14 @@ def taylor_band(samples: int, spacing: float, resolution: float) -> np.ndarray:
 
 
 @lru_cache
-def impulse_response(resolution: float) -> tuple[np.ndarray, np.ndarray]:
+def impulse_response(resolution: float) -> tuple[Array, Array]:
     """Table of the focused response of a point, 1 at its centre: distances in m and values. A sinc, weighted."""
     samples, step = 4096, resolution / 16
     response = np.fft.fftshift(np.fft.ifft(taylor_band(samples, step, resolution)).real)
     return (np.arange(samples) - samples // 2) * step, response / response.max()
 
 
-def place(points: np.ndarray, azimuth: float) -> np.ndarray:
+def place(points: Array, azimuth: float) -> Array:
     """Turn body axes [..., 2+] by `azimuth` (rad) into (ground range, cross range) [..., 2]."""
     x, y = points[..., 0], points[..., 1]
     return np.stack([x * np.cos(azimuth) - y * np.sin(azimuth), x * np.sin(azimuth) + y * np.cos(azimuth)], axis=-1)
@@ -68,7 +71,7 @@ def place(points: np.ndarray, azimuth: float) -> np.ndarray:
 
 def target_response(
     scatterers: Scatterers, centre: tuple[float, float], azimuth: float, radar: Radar, shape: tuple[int, int]
-) -> np.ndarray:
+) -> Array:
     """Complex image [H, W] of a target at `centre` (row, column) m, turned by `azimuth` rad.
 
     The radar is far away at negative range, so that a point is seen under the angle between its facing and -range; its
@@ -86,13 +89,11 @@ def target_response(
     return points_response(rows, columns, reflectivity, radar, shape)
 
 
-def points_response(
-    rows: np.ndarray, columns: np.ndarray, reflectivity: np.ndarray, radar: Radar, shape: tuple[int, int]
-) -> np.ndarray:
+def points_response(rows: Array, columns: Array, reflectivity: Array, radar: Radar, shape: tuple[int, int]) -> Array:
     """Complex image [H, W] of n points at (rows, columns) m with complex `reflectivity`."""
     distances, response = impulse_response(radar.resolution)
 
-    def spread(positions: np.ndarray, samples: int) -> np.ndarray:  # [samples, n]
+    def spread(positions: Array, samples: int) -> Array:  # [samples, n]
         offsets = np.arange(samples)[:, None] * radar.spacing - positions[None, :]
         return np.interp(offsets, distances, response, left=0.0, right=0.0)
 
@@ -101,7 +102,7 @@ def points_response(
 
 def target_height(
     target: Target, centre: tuple[float, float], azimuth: float, radar: Radar, shape: tuple[int, int]
-) -> np.ndarray:
+) -> Array:
     """Height map [H, W] of a target's parts, m, 0 elsewhere."""
     row, column = np.meshgrid(*(np.arange(n) * radar.spacing for n in shape), indexing="ij")
     body = place(np.stack([row - centre[0], column - centre[1]], axis=-1), -azimuth)
@@ -112,7 +113,7 @@ def target_height(
     return height
 
 
-def shadow(height: np.ndarray, radar: Radar) -> np.ndarray:
+def shadow(height: Array, radar: Radar) -> Array:
     """Which cells [H, W] the radar cannot see, for a height map [H, W] in m: rays fall at the depression angle."""
     drop = np.arange(height.shape[0])[:, None] * radar.spacing * radar.slope
     reach = np.maximum.accumulate(height + drop, axis=0) - drop
@@ -135,7 +136,7 @@ def target_box(target: Target, centre: tuple[float, float], azimuth: float, rada
     return columns.min(), rows.min(), np.ptp(columns), np.ptp(rows)
 
 
-def texture(shape: tuple[int, int], order: float, spectrum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def texture(shape: tuple[int, int], order: float, spectrum: Array, rng: np.random.Generator) -> Array:
     """Gamma field [H, W] with mean 1 and shape `order`, whose Gaussian parent has the given spectrum [H, W]."""
     parent = np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape)) * np.sqrt(spectrum)).real
     parent = (parent - parent.mean()) / parent.std()
@@ -143,19 +144,20 @@ def texture(shape: tuple[int, int], order: float, spectrum: np.ndarray, rng: np.
     return np.interp(parent, levels, stats.gamma.ppf(stats.norm.cdf(levels), order, scale=1 / order))
 
 
-def frequencies(shape: tuple[int, int], spacing: float) -> tuple[np.ndarray, np.ndarray]:
+def frequencies(shape: tuple[int, int], spacing: float) -> tuple[Array, Array]:
     """Spatial frequencies along range and cross range, cycles a metre: 2 x [H, W]."""
-    return tuple(np.meshgrid(*(np.fft.fftfreq(n, spacing) for n in shape), indexing="ij"))
+    along_range, across = np.meshgrid(*(np.fft.fftfreq(n, spacing) for n in shape), indexing="ij")
+    return along_range, across
 
 
-def grass(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> np.ndarray:
+def grass(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> Array:
     """Mean intensity [H, W] of a meadow: mild texture with tufts of 1.5 m over swells of 15 m."""
     fr, fc = frequencies(shape, radar.spacing)
     f = np.hypot(fr, fc)
     return texture(shape, 6.0, np.exp(-((f * 1.5) ** 2)) + 30 * np.exp(-((f * 15) ** 2)), rng)
 
 
-def sea(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> np.ndarray:
+def sea(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> Array:
     """Mean intensity [H, W] of the sea: strong texture (K distributed after speckle), with a swell of 60 m to 120 m."""
     fr, fc = frequencies(shape, radar.spacing)
     f = np.hypot(fr, fc)
@@ -165,8 +167,8 @@ def sea(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> np.nd
     return 0.4 * texture(shape, rng.uniform(1.5, 5.0), spectrum, rng)
 
 
-def urban(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A village: mean intensity [H, W], heights [H, W] in m, and the complex response [H, W] of the houses.
+def urban(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Make a village: mean intensity [H, W], heights [H, W] in m, and the complex response [H, W] of the houses.
 
     Rows of houses along streets; the wall that faces the radar and the ground make a bright line, the roof is dull.
     """
@@ -189,15 +191,13 @@ def urban(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> tup
             strength = rng.lognormal(1.2, 0.7, len(along_wall))
             along_range = np.full(len(along_wall), row * radar.spacing)
             response += points_response(along_range, along_wall, strength * phase, radar, shape)
-    row, column = np.ogrid[: shape[0], : shape[1]]
-    streets = (row % plot < street) | (column % plot < street)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    streets = (rows % plot < street) | (columns % plot < street)
     ground[streets & (height == 0)] *= 0.15
     return ground, height, response
 
 
-def image(
-    response: np.ndarray, clutter: np.ndarray, height: np.ndarray, radar: Radar, rng: np.random.Generator
-) -> np.ndarray:
+def image(response: Array, clutter: Array, height: Array, radar: Radar, rng: np.random.Generator) -> Array:
     """Amplitude [H, W] of a scene.
 
     Args:

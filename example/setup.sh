@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Make the virtual environment .venv at the top of the project and install into it what the arguments name, as for pip.
-#   bash example/setup.sh -r requirements_pretrain.txt
+# Make the virtual environment .venv at the top of the project, with all stages and what their tests need.
+#   bash example/setup.sh            PYTHON names the interpreter (default: python3)
+# On Linux and x86-64 it installs the tested set, every package with its hash (requirements_lock.txt); elsewhere what
+# requirements_detection.txt asks for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,4 +18,10 @@ if [ ! -x .venv/bin/pip ]; then
         exit 2
     }
 fi
-.venv/bin/pip install --quiet --disable-pip-version-check "$@"
+pip=(.venv/bin/pip install --quiet --disable-pip-version-check)
+if [ "$(uname -sm)" = "Linux x86_64" ] && .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then
+    "${pip[@]}" --requirement requirements_lock.txt
+    "${pip[@]}" --no-deps --no-build-isolation --editable .
+else
+    "${pip[@]}" --requirement requirements_detection.txt --editable ".[dev]"
+fi

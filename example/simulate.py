@@ -16,10 +16,12 @@ import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from PIL import Image
 
 import radar as physics
@@ -39,13 +41,13 @@ def generator(*parts: int | str) -> np.random.Generator:
     return np.random.default_rng([p if isinstance(p, int) else zlib.crc32(p.encode()) for p in parts])
 
 
-def to_grey(amplitude: np.ndarray) -> np.ndarray:
+def to_grey(amplitude: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Amplitude to 8 bits, linear and clipped."""
     return np.rint(np.clip(amplitude * GAIN, 0, 255)).astype(np.uint8)
 
 
-def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Generator) -> np.ndarray:
-    """A vehicle in a meadow, near the middle of the chip: uint8 [128, 128]; `azimuth` in degrees."""
+def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Make a vehicle in a meadow, near the middle of the chip: uint8 [128, 128]; `azimuth` in degrees."""
     shape, turn = (CHIP, CHIP), np.radians(azimuth)
     centre = tuple(CHIP / 2 * radar.spacing + rng.uniform(-1, 1, 2))
     response = physics.target_response(scatterers(target), centre, turn, radar, shape)
@@ -55,20 +57,23 @@ def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Gener
     return to_grey(physics.image(response, clutter, height, radar, rng))
 
 
-def make_scene(kind: str, looks: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[Target, tuple]]]:
-    """A scene, uint8 [512, 512], and its targets with boxes (x, y, width, height) in pixels."""
+def make_scene(
+    kind: str, looks: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[tuple[Target, tuple[float, ...]]]]:
+    """Make a scene, uint8 [512, 512], and its targets with boxes (x, y, width, height) in pixels."""
     shape = (SCENE, SCENE)
     radar = Radar(looks=looks)
     if kind == "sea":
         radar = replace(radar, spacing=3.0, resolution=4.0, depression=50.0, wavelength=0.055)
-    height, response = np.zeros(shape), np.zeros(shape, complex)
+    height: NDArray[Any] = np.zeros(shape)
+    response: NDArray[Any] = np.zeros(shape, complex)
     if kind == "urban":
         clutter, height, response = physics.urban(shape, radar, rng)
     else:
         clutter = (physics.sea if kind == "sea" else physics.grass)(shape, radar, rng)
 
     kinds = SHIPS if kind == "sea" else VEHICLES
-    found: list[tuple[Target, tuple]] = []
+    found: list[tuple[Target, tuple[float, ...]]] = []
     taken = height > 0
     for _ in range(int(rng.integers(2, 9))):
         target = kinds[rng.integers(len(kinds))]
@@ -106,7 +111,8 @@ def write_scenes(folder: Path, per_part: dict[str, int], looks: int, seed: int) 
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     for part, count in per_part.items():
         (folder / "images" / part).mkdir(parents=True, exist_ok=True)
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number in range(count):
             kind = KINDS[number % len(KINDS)]
             scene, found = make_scene(kind, looks, generator(seed, part, "scene", number))
@@ -134,7 +140,8 @@ def write_scenes(folder: Path, per_part: dict[str, int], looks: int, seed: int) 
 def draw_classes(path: Path, looks: int, seed: int) -> None:
     """Draw a chip of each vehicle and a scene of each kind, with its boxes, as one figure."""
     figure = Figure(figsize=(15, 11), layout="constrained")
-    chips, scenes = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    grid = figure.add_gridspec(2, 1, height_ratios=[1.15, 1])
+    chips, scenes = (figure.add_subfigure(grid[row]) for row in (0, 1))
     for axis, target in zip(chips.subplots(2, 5).flat, VEHICLES, strict=True):
         radar = Radar(depression=DEPRESSION["TRAIN"], looks=looks)
         chip = make_chip(target, 35.0, radar, generator(seed, "figure", target.name))

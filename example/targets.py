@@ -9,6 +9,9 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,10 @@ class Target:
 class Scatterers:
     """Scattering centres of a target in body axes, n of them."""
 
-    position: np.ndarray  # [n, 3] m
-    amplitude: np.ndarray  # [n], relative to a clutter amplitude of 1
-    facing: np.ndarray  # [n] rad, the direction of the strongest return in the ground plane
-    sharpness: np.ndarray  # [n], exponent of the cosine of the angle off `facing`; 0 shines all round
+    position: Floats  # [n, 3] m
+    amplitude: Floats  # [n], relative to a clutter amplitude of 1
+    facing: Floats  # [n] rad, the direction of the strongest return in the ground plane
+    sharpness: Floats  # [n], exponent of the cosine of the angle off `facing`; 0 shines all round
 
 
 def wheels(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -163,7 +166,7 @@ def scatterers(target: Target) -> Scatterers:
                 rows.append((x, y, part.z + part.height, 0.8 * size, outward, 1.0))
         for facing, (nx, ny) in ends.items():
             wall = part.width if nx else part.length
-            for offset in np.arange(-wall / 2, wall / 2, max(0.5, wall / 30)):
+            for offset in np.arange(-wall / 2, wall / 2, max(0.5, wall / 30)).tolist():
                 x = part.x + nx * part.length / 2 + (0 if nx else offset)
                 y = part.y + ny * part.width / 2 + (0 if ny else offset)
                 height = part.z + part.height * rng.uniform(0, 1)
@@ -175,7 +178,7 @@ def scatterers(target: Target) -> Scatterers:
             rows.append((x, side * target.parts[0].width / 2, 0.4, 2.2 * size, side * np.pi / 2, 4.0))
     if target.barrel:
         start, stop, z = target.barrel
-        for x in np.arange(start, stop, 0.25):
+        for x in np.arange(start, stop, 0.25).tolist():
             rows += [(x, 0, z, 0.9 * size, side * np.pi / 2, 30.0) for side in (-1, 1)]
         rows.append((stop, 0, z, 1.2 * size, 0.0, 0.5))
     for _ in range(target.detail):
