@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import options, run
+from small_runs import options, run_here
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,4 @@ def images(tmp_path_factory):
 def plain_run(images, tmp_path_factory):
     """An undisturbed run of eight epochs, and what it printed."""
     output = tmp_path_factory.mktemp("plain")
-    done = run(options(images, output, epochs=8, save_every=4, image_every=6))
-    assert done.returncode == 0, done.stderr
-    return output, done.stdout
+    return output, run_here(options(images, output, epochs=8, save_every=4, image_every=6))

@@ -6,8 +6,8 @@ from hivit_mae.run.lr_schedule import learning_rate
 
 def test_agrees_with_the_published_formula():
     arrays, facts = golden.load("pretrain")
-    found = [learning_rate(epoch, **facts["lr_args"]) for epoch in arrays["lr_at"]]
-    assert found == pytest.approx(arrays["lr"].tolist(), rel=golden.TOLERANCE, abs=1e-12)
+    found = [learning_rate(epoch, **facts["lr_args"]) for epoch in arrays["lr_at"].values]
+    assert found == pytest.approx(arrays["lr"].values.tolist(), rel=golden.TOLERANCE, abs=1e-12)
 
 
 def test_begins_at_zero_peaks_and_ends_at_the_minimum():

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import SCRIPT, free_port, losses, options, run
+from small_runs import SCRIPT, free_port, losses, options, run, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
+from hivit_mae.run.options import parse_options
 from saratrx.checkpoint import load_checkpoint, save_checkpoint
+from saratrx.errors import exit_on_input_error
 
 
 def test_a_run_learns_and_leaves_its_files(plain_run):
@@ -58,7 +60,8 @@ def test_a_checkpoint_is_plain_data_and_complete(plain_run):
 def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_run, tmp_path):
     output, _ = plain_run
     arguments = options(images, tmp_path, epochs=8, save_every=1, keep=2, image_every=0, resume="auto")
-    with subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, text=True) as process:
+    command, environment = [sys.executable, str(SCRIPT), *arguments], os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout:
             if line.startswith("epoch 2/8 done"):
                 deadline = time.monotonic() + 60
@@ -83,8 +86,7 @@ def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_pat
     start = ["-m", launcher, "--nproc_per_node", "2", "--master_port", free_port()]
     if launcher == "torch.distributed.launch":
         start.append("--use_env")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = run(options(images, tmp_path, epochs=8, batch_size=4), start, env=environment)
+    done = run(options(images, tmp_path, epochs=8, batch_size=4), start)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 8/8 done") == 1
     assert losses(tmp_path) == pytest.approx(losses(output), rel=1e-4)
@@ -94,13 +96,12 @@ def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_pat
     assert max((one[k].float() - two[k].float()).abs().max().item() for k in one) < 1e-3
 
 
-def test_starts_from_an_encoder_alone(images, tmp_path, capfd):
+def test_starts_from_an_encoder_alone(images, tmp_path):
     encoder = {k: v for k, v in micro(img_size=224).state_dict().items() if k.startswith(("patch", "blocks", "abs"))}
     torch.save(encoder, tmp_path / "imagenet.pth")
-    done = run(options(images, tmp_path / "out", epochs=1, init_weights=tmp_path / "imagenet.pth"))
-    assert done.returncode == 0, done.stderr
-    assert "resized absolute_pos_embed (1)" in done.stdout
-    assert re.search(r"new .*decoder_blocks", done.stdout)
+    printed = run_here(options(images, tmp_path / "out", epochs=1, init_weights=tmp_path / "imagenet.pth"))
+    assert "resized absolute_pos_embed (1)" in printed
+    assert re.search(r"new .*decoder_blocks", printed)
 
 
 def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path):
@@ -115,24 +116,28 @@ def test_resumes_a_checkpoint_of_the_published_form(images, plain_run, tmp_path)
     for moments in content["optimizer"]["state"].values():
         moments["step"] = int(moments["step"])
     torch.save(content, tmp_path / "published.pth")
-    done = run(options(images, tmp_path / "out", epochs=8, resume=tmp_path / "published.pth"))
-    assert done.returncode == 0, done.stderr
+    run_here(options(images, tmp_path / "out", epochs=8, resume=tmp_path / "published.pth"))
     assert losses(tmp_path / "out") == {epoch: loss for epoch, loss in losses(output).items() if epoch > 4}
 
 
-def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run_with_its_images(images, plain_run, tmp_path):
+def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run_with_its_images(
+    images, plain_run, tmp_path, monkeypatch, capsys
+):
     output, _ = plain_run
     (tmp_path / "out").mkdir()
     for suffix in ("pth", "pth.sha256"):
         shutil.copy(output / f"checkpoint-4.{suffix}", tmp_path / "out")
     changes = {"lr": 1e30, "warmup_epochs": 0, "epochs": 20, "max_nonfinite": 7, "resume": "auto"}
-    done = run(options(images, tmp_path / "out", **changes))
-    assert done.returncode == 1
-    assert "the loss was not finite in 7 steps in a row: going back to " in done.stdout
-    assert "checkpoint-4.pth with half the learning rate" in done.stdout
-    assert re.search(r"lr 8\.\S+e\+29 .* steps skipped", done.stdout)
-    assert re.search(r"lr 4\.\S+e\+29 .* steps skipped", done.stdout)
-    message = done.stderr.strip().splitlines()[-1]
+    monkeypatch.setattr(sys, "argv", ["main_pretrain.py", *options(images, tmp_path / "out", **changes)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert ended.value.code == 1
+    printed, told = capsys.readouterr()
+    assert "the loss was not finite in 7 steps in a row: going back to " in printed
+    assert "checkpoint-4.pth with half the learning rate" in printed
+    assert re.search(r"lr 8\.\S+e\+29 .* steps skipped", printed)
+    assert re.search(r"lr 4\.\S+e\+29 .* steps skipped", printed)
+    message = told.strip().splitlines()[-1]
     assert message.startswith("error: the loss was not finite in 7 steps in a row, also after going back")
     listed = (tmp_path / "out" / "nonfinite-images.txt").read_text().splitlines()
     assert len(listed) == 8
@@ -140,26 +145,19 @@ def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run_with_its
     assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["checkpoint-4.pth"]
 
 
-def test_half_the_rate_may_help(images, tmp_path):
+def test_half_the_rate_may_help(images, tmp_path, monkeypatch):
     """A rate that is not too large any more after it is halved; without a checkpoint the run begins again."""
-    script = tmp_path / "halved.py"
-    script.write_text(
-        "import runpy, sys, torch\n"
-        f"sys.argv[0] = {str(SCRIPT)!r}\n"
-        "from torch.optim import AdamW\n"
-        "step = AdamW.step\n"
-        "def fragile(self, closure=None):\n"
-        "    if self.param_groups[0]['lr'] > 0.006:\n"
-        "        self.param_groups[0]['params'][0].data.fill_(float('nan'))\n"
-        "    return step(self, closure)\n"
-        "AdamW.step = fragile\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
+    step = torch.optim.AdamW.step
+
+    def fragile(self, closure=None):
+        if self.param_groups[0]["lr"] > 0.006:
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+        return step(self, closure)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fragile)
     changes = {"lr": 0.01, "warmup_epochs": 0, "max_nonfinite": 4, "epochs": 2}
-    command = [sys.executable, str(script), *options(images, tmp_path / "out", **changes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "the loss was not finite in 4 steps in a row: going back to the beginning with half" in done.stdout
+    printed = run_here(options(images, tmp_path / "out", **changes))
+    assert "the loss was not finite in 4 steps in a row: going back to the beginning with half" in printed
     progress = load_checkpoint(tmp_path / "out" / "checkpoint-2.pth")["progress"]
     assert (progress["lr_factor"], progress["skipped"]) == (0.5, 4)
     assert all(np.isfinite(loss) for loss in losses(tmp_path / "out").values())
@@ -221,3 +219,42 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(images, tmp_path, monkeypatch
         assert re.search(sentence, message[-1]), (name, message[-1])
         assert "Traceback" not in "".join(message), name
     assert (tmp_path / "ran" / "checkpoint-7.pth").read_bytes() == b"precious"
+
+
+def test_all_mistakes_of_a_command_line_are_told_together(images, tmp_path, capsys):
+    changes = {"model": "mae_vit", "epochs": 0, "lr": -1, "bucket_mb": 0, "save_every": 0, "max_bad": "nan"}
+    with pytest.raises(SystemExit) as ended, exit_on_input_error():
+        parse_options(options(images, tmp_path, **changes))
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(changes)
+    for line, name in zip(told, ("model", "max_bad", "epochs", "lr", "save_every", "bucket_mb"), strict=True):
+        assert line.startswith(f"error: --{name} ")
+
+
+def test_what_is_recorded_of_the_options_is_flat_and_plain(plain_run):
+    recorded = load_checkpoint(plain_run[0] / "checkpoint-8.pth")["args"]
+    assert (recorded["lr"], recorded["amp"], recorded["compile"]) == (1e-3, "off", False)
+    assert recorded["log_dir"] == recorded["output_dir"] == str(plain_run[0])
+    assert isinstance(recorded["data_path"], list)
+    published = "batch_size epochs accum_iter model input_size mask_ratio norm_pix_loss weight_decay lr blr min_lr"
+    published += " warmup_epochs data_path output_dir log_dir device seed resume start_epoch num_workers pin_mem"
+    assert set(published.split()) | {"world_size", "local_rank", "dist_on_itp", "dist_url"} <= recorded.keys()
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_the_chip_decides_on_precision_unless_told(images, tmp_path, monkeypatch, has_bf16):
+    """Both branches, on any CPU; what bf16 learns stays near float32, within a bound of its own."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16, "amx_bf16": False})
+    printed = run_here(options(images, tmp_path / "auto", amp="auto"))
+    run_here(options(images, tmp_path / "off"))
+    found, expected = losses(tmp_path / "auto"), losses(tmp_path / "off")
+    recorded = load_checkpoint(tmp_path / "auto" / "checkpoint-2.pth")["args"]
+    if has_bf16:
+        assert "mixed precision bf16 (this CPU has AVX512-BF16)" in printed
+        assert found == pytest.approx(expected, rel=1e-2)
+        assert found != expected
+    else:
+        assert "mixed precision off (this CPU has neither AVX512-BF16 nor AMX-BF16)" in printed
+        assert found == expected
+    assert recorded["amp"] == ("bf16" if has_bf16 else "off")

@@ -1,5 +1,6 @@
 """The watchdog alone, in a process that it may end. Whole runs are in test_many_processes.py."""
 
+import re
 import subprocess
 import sys
 
@@ -91,3 +92,33 @@ watchdog.close()
 print("done")
 """)
     assert (code, printed) == (0, "done")
+
+
+def test_a_lost_connection_does_not_hide_who_is_the_cause():
+    """A hung process that obeys the verdict closes its connections, which the others may notice before they read it."""
+    code, _, message = ended("""
+watchdog = Watchdog(store, 0, 2, 1.0)
+for _ in range(6):
+    watchdog.beat("training")
+while not watchdog.verdict:
+    publish(0, doing="loading data", is_stuck=True)
+    time.sleep(0.01)
+watchdog.end_after_lost_connection(RuntimeError("[/gloo/transport] Connection closed by peer"))
+""")
+    assert code == 1
+    assert re.match(r"error: no progress for \d s \(process 1 on far: loading data\): this process ends", message), (
+        message
+    )
+
+
+def test_who_has_not_read_the_verdict_yet_reads_it_when_a_connection_is_lost():
+    code, _, message = ended("""
+watchdog = Watchdog(store, 1, 2, 20.0)
+store.set("watchdog/verdict", "no progress for 9 s (process 2)")
+watchdog.end_after_lost_connection(RuntimeError("Connection closed by peer"))
+""")
+    assert (code, message.startswith("error: no progress for 9 s (process 2): this process ends")) == (1, True), message
+    code, _, message = ended("""
+Watchdog(store, 1, 2, 20.0).end_after_lost_connection(RuntimeError("Connection closed by peer"))
+""")
+    assert (code, "another process has ended or cannot be reached (Connection closed" in message) == (1, True), message

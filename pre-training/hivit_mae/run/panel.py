@@ -2,11 +2,10 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torchvision.transforms import InterpolationMode, v2
 
 from hivit_mae.data.source import ImageSource
@@ -14,6 +13,10 @@ from hivit_mae.models.gradient_feature import RADII
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from hivit_mae.seeds import masking_noise
 from saratrx.files import open_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def fixed_images(source: ImageSource, count: int) -> torch.Tensor:
@@ -30,7 +33,7 @@ def fixed_images(source: ImageSource, count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float) -> Figure:
+def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float) -> "Figure":
     """Draw a row per image: input, masked input, the targets, the predictions of removed patches.
 
     With normalised targets each predicted patch is shown at its target's mean and contrast, which the model does not
@@ -42,6 +45,8 @@ def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float)
         mask_ratio: share of removed patches; which ones is fixed.
 
     """
+    from matplotlib.figure import Figure  # noqa: PLC0415 -- takes a second, which most processes can do without
+
     device = model.mask_token.device
     rows, columns = model.grid
     noise = masking_noise(0, 0, 0, len(images), rows * columns, 0, 1, torch.device("cpu"))
@@ -75,7 +80,7 @@ def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float)
     return figure
 
 
-def write(figure: Figure, path: Path) -> None:
+def write(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG in one step; raises OSError."""
     content = io.BytesIO()
     figure.savefig(content, dpi=80, format="png")
@@ -83,7 +88,7 @@ def write(figure: Figure, path: Path) -> None:
         file.write(content.getvalue())
 
 
-def show(axis: Axes, image: torch.Tensor, colours: str, brightest: float) -> None:
+def show(axis: "Axes", image: torch.Tensor, colours: str, brightest: float) -> None:
     """Show [H, W] from 0 to `brightest`; NaN is grey."""
     axis.set(xticks=[], yticks=[], facecolor="0.6")
     axis.imshow(np.ma.masked_invalid(image.numpy()), cmap=colours, vmin=0, vmax=brightest, interpolation="nearest")
