@@ -1,4 +1,4 @@
-"""Checkpoint files are all that ties the stages: no stage imports another, and the shared package imports none."""
+"""Checkpoint files are all that ties the stages: no stage imports another, and what is light stays light."""
 
 import ast
 from pathlib import Path
@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("pre-training", "classification", "detection")
-
-
-def own_modules(folder):
-    """Top-level names that a stage puts on the path: its modules and packages."""
-    return {p.stem for p in (ROOT / folder).iterdir() if (p.suffix == ".py" or p.is_dir()) and p.name != "tests"}
+PACKAGES = {
+    "saratrx": {"saratrx"},
+    "pre-training": {"hivit_mae"},
+    "classification": {"hivit_cls", "dassl"},
+    "detection": {"hivit_det", "coco_annotations"},
+}
+HEAVY = {"torch", "torchvision", "timm", "mmdet", "mmengine", "mmcv", "hivit_det"}
 
 
 def imported(path):
-    """Top-level names that a file imports."""
+    """Top-level names that a file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -25,8 +26,33 @@ def imported(path):
     return names
 
 
-@pytest.mark.parametrize("folder", ["saratrx", *STAGES])
+def code(folder):
+    """The Python files of a folder but for its tests; there are some."""
+    paths = [path for path in (ROOT / folder).rglob("*.py") if "tests" not in path.relative_to(ROOT).parts]
+    assert paths
+    return paths
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
 def test_no_stage_imports_another(folder):
-    others = set().union(*(own_modules(stage) for stage in STAGES if stage != folder)) - own_modules(folder)
-    for path in (ROOT / folder).rglob("*.py"):
+    others = set().union(*PACKAGES.values()) - PACKAGES[folder] - {"saratrx"}
+    for path in code(folder):
         assert not imported(path) & others, path
+
+
+def test_the_packages_are_all_that_there_are():
+    for folder, packages in PACKAGES.items():
+        where = ROOT if folder == "saratrx" else ROOT / folder
+        found = {path.parent.name for path in where.glob("*/__init__.py")}
+        assert found == packages, folder
+
+
+def test_benchmarks_import_no_tests():
+    helpers = {path.stem for path in ROOT.glob("**/tests/*.py") if ".venv" not in path.parts}
+    for path in code("benchmarks"):
+        assert not imported(path) & (helpers | {"pytest"}), path
+
+
+def test_annotation_tools_import_no_pytorch():
+    for path in code("detection/coco_annotations"):
+        assert not imported(path) & HEAVY, path

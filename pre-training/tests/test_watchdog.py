@@ -106,9 +106,8 @@ while not watchdog.verdict:
 watchdog.end_after_lost_connection(RuntimeError("[/gloo/transport] Connection closed by peer"))
 """)
     assert code == 1
-    assert re.match(r"error: no progress for \d s \(process 1 on far: loading data\): this process ends", message), (
-        message
-    )
+    named = "error: no progress for \\d s \\(process 1 on far: loading data\\): this process ends"
+    assert re.match(named, message), message
 
 
 def test_who_has_not_read_the_verdict_yet_reads_it_when_a_connection_is_lost():
