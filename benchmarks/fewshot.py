@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,23 +27,32 @@ from torchvision.transforms.v2 import functional
 
 from dassl.data.datasets import Datum, build_dataset
 from hivit_cls.configuration import setup_cfg
+from hivit_cls.options import parse_options
 from hivit_cls.results import read_experiment, read_metric
+from hivit_cls.table import parse_numbers
 from saratrx import sar_image
-from train import parse_numbers, parse_options
 
 STAGE = Path(__file__).parents[1] / "classification"
 EPOCHS = 30  # of the published config
 
 
-def options(args: argparse.Namespace, output: Path, *words: str) -> list[str]:
-    """Give the command line of train.py."""
-    files = [STAGE / "configs/datasets/MSTAR_SOC.yaml", STAGE / f"configs/trainers/MIM_linear/{args.cfg}.yaml"]
-    return [
-        *("--root", str(args.data), "--trainer", "MIM_linear", "--output-dir", str(output)),
-        *("--dataset-config-file", str(files[0]), "--config-file", str(files[1])),
-        *words,
-        *("MODEL.INIT_WEIGHTS", str(args.checkpoint)),
-    ]
+@dataclass(frozen=True)
+class Probe:
+    """What is probed, and where the data is."""
+
+    checkpoint: Path
+    data: Path
+    cfg: str
+
+    def command_line(self, output: Path, *words: str) -> list[str]:
+        """Give the command line of train.py."""
+        files = [STAGE / "configs/datasets/MSTAR_SOC.yaml", STAGE / f"configs/trainers/MIM_linear/{self.cfg}.yaml"]
+        return [
+            *("--root", str(self.data), "--trainer", "MIM_linear", "--output-dir", str(output)),
+            *("--dataset-config-file", str(files[0]), "--config-file", str(files[1])),
+            *words,
+            *("MODEL.INIT_WEIGHTS", str(self.checkpoint)),
+        ]
 
 
 def timed(arguments: list[str]) -> float:
@@ -53,26 +64,26 @@ def timed(arguments: list[str]) -> float:
     return time.perf_counter() - begun
 
 
-def plain_run(args: argparse.Namespace, output: Path, shots: int) -> tuple[float, float | None]:
+def plain_run(probe: Probe, output: Path, shots: int, plain_epochs: int) -> tuple[float, float | None]:
     """Seconds of one run of the published kind, seed 0, and its accuracy if all its epochs were run."""
 
     def seconds(epochs: int) -> float:
         keys = ["FEATURE_BANK", "False", "DATASET.NUM_SHOTS", str(shots), "OPTIM.MAX_EPOCH", str(epochs)]
-        return timed(options(args, output / f"{shots}-{epochs}", "--seed", "0") + keys)
+        return timed(probe.command_line(output / f"{shots}-{epochs}", "--seed", "0") + keys)
 
-    if args.plain_epochs == EPOCHS:
-        return seconds(EPOCHS), read_metric(output / f"{shots}-{EPOCHS}" / "log.txt")
-    one, several = seconds(1), seconds(args.plain_epochs)
-    return one + (EPOCHS - 1) * (several - one) / (args.plain_epochs - 1), None
+    if plain_epochs == EPOCHS:
+        return seconds(EPOCHS), read_metric(output / f"{shots}-{EPOCHS}")
+    one, several = seconds(1), seconds(plain_epochs)
+    return one + (EPOCHS - 1) * (several - one) / (plain_epochs - 1), None
 
 
-def nearest_pixels(args: argparse.Namespace, shots: int, seed: int) -> float:
+def nearest_pixels(probe: Probe, shots: int, seed: int) -> float:
     """Accuracy in percent of the nearest neighbour in raw pixels."""
-    keys = ["DATASET.NUM_SHOTS", str(shots)]
-    dataset = build_dataset(setup_cfg(parse_options(options(args, Path("unused"), "--seed", str(seed)) + keys)))
-    train, test = pixels(dataset.train_x), pixels(dataset.test)
-    nearest = torch.cdist(test, train).argmin(dim=1)
-    labels = [torch.tensor([item.label for item in part]) for part in (dataset.train_x, dataset.test)]
+    words = probe.command_line(Path("unused"), "--seed", str(seed))
+    dataset = build_dataset(setup_cfg(parse_options([*words, "DATASET.NUM_SHOTS", str(shots)])[0]))
+    train, test = dataset.train_x, dataset.test or []
+    nearest = torch.cdist(pixels(test), pixels(train)).argmin(dim=1)
+    labels = [torch.tensor([item.label for item in part]) for part in (train, test)]
     return 100 * (labels[0][nearest] == labels[1]).float().mean().item()
 
 
@@ -99,23 +110,24 @@ def main() -> None:
     parser.add_argument("--plain_epochs", type=int, default=EPOCHS, choices=range(2, EPOCHS + 1), metavar="E")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    probe = Probe(args.checkpoint, args.data, args.cfg)
     seeds, all_shots = parse_numbers(args.seeds, "--seeds"), parse_numbers(args.shots, "--shots")
 
     with tempfile.TemporaryDirectory() as name:
         output = Path(name)
-        bank_seconds = timed(options(args, output / "bank", "--seeds", args.seeds, "--shots", args.shots))
-        rows = []
+        bank_seconds = timed(probe.command_line(output / "bank", "--seeds", args.seeds, "--shots", args.shots))
+        rows: list[dict[str, Any]] = []
         for shots in all_shots:
             folder = output / "bank/MSTAR_SOC/MIM_linear" / f"{args.cfg}_{shots}shots"
             experiment = read_experiment(folder)
-            plain_seconds, plain_accuracy = plain_run(args, output / "plain", shots)
-            raw = [nearest_pixels(args, shots, seed) for seed in seeds]
+            plain_seconds, plain_accuracy = plain_run(probe, output / "plain", shots, args.plain_epochs)
+            raw = [nearest_pixels(probe, shots, seed) for seed in seeds]
             rows.append(
                 {
                     "shots": shots,
                     "accuracy": experiment.mean,
                     "std": experiment.std,
-                    "accuracy_seed0": read_metric(folder / "seed0/log.txt"),
+                    "accuracy_seed0": read_metric(folder / "seed0"),
                     "plain_accuracy_seed0": plain_accuracy,
                     "nearest_pixels": float(np.mean(raw)),
                     "plain_seconds_a_run": plain_seconds,

@@ -30,6 +30,7 @@ from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 Weights = dict[str, torch.Tensor]
+Allowed = Callable[..., Any] | tuple[Callable[..., Any], str]  # of a function, the name that it stands in for too
 
 # What the stages add to the encoder: of no use to a model that does not have it, so a file may hold it
 ADDED_TO_ENCODER = ("decoder_", "mask_token", "norm.", "sarfeature", "fc_norm.", "head.")
@@ -71,7 +72,7 @@ def check_hash(path: Path) -> None:
         )
 
 
-def read_checkpoint(path: str | Path, allowed: Sequence[Callable[..., Any]] = ()) -> Any:
+def read_checkpoint(path: str | Path, allowed: Sequence[Allowed] = ()) -> Any:
     """Read a file of torch.save or a safetensors file onto the CPU, whatever it holds, without running any of it.
 
     Args:
@@ -90,7 +91,7 @@ def read_checkpoint(path: str | Path, allowed: Sequence[Callable[..., Any]] = ()
     return load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
 
 
-def load_checkpoint(path: str | Path, allowed: Sequence[Callable[..., Any]] = ()) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, allowed: Sequence[Allowed] = ()) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running anything that it contains.
 
     Accepted: a dict with the weights under `model` or `state_dict`, a bare state dict, safetensors; keys with
@@ -135,7 +136,7 @@ def load_safetensors_file(path: Path) -> Weights:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
 
 
-def load_pickled_file(path: Path, allowed: Sequence[Callable[..., Any]] = ()) -> Any:
+def load_pickled_file(path: Path, allowed: Sequence[Allowed] = ()) -> Any:
     """Read a file of torch.save, weights and what is `allowed` only, or say why not."""
     try:
         with torch.serialization.safe_globals([Namespace, *allowed]):

@@ -36,6 +36,7 @@ class Option:
     off: str | None
     positional: bool
     default_text: str | None
+    alone: Any
 
 
 def option(
@@ -47,6 +48,7 @@ def option(
     off: str | None = None,
     positional: bool = False,
     default_text: str | None = None,
+    alone: Any = None,
 ) -> Any:
     """Declare a field of a dataclass that is an option of a command.
 
@@ -58,9 +60,10 @@ def option(
         off: how a switch that is on is turned off (default: `--no-<name>`).
         positional: given by its place, not by a name.
         default_text: what the help says of the default, where that is no plain value.
+        alone: its value where the name is given without one; None where it must have one.
 
     """
-    about = Option(argparse.SUPPRESS if help is None else help, metavar, names, off, positional, default_text)
+    about = Option(argparse.SUPPRESS if help is None else help, metavar, names, off, positional, default_text, alone)
     return field(default=default, metadata={"option": about})
 
 
@@ -126,6 +129,8 @@ def add(section: argparse._ArgumentGroup, each: Field[Any], hint: Any, separator
         words["choices"] = parts
         kind = type(parts[0])
     words["type"] = kind
+    if about.alone is not None:
+        words |= {"nargs": "?", "const": about.alone}
     if about.metavar:
         words["metavar"] = about.metavar
     if about.positional:

@@ -196,9 +196,13 @@ class HiViT(nn.Module):
             AttentionBlock(embed_dim, num_heads, mlp_ratio, next(drop_path), bias_table_rows) for _ in range(depths[2])
         ]
         self.blocks = nn.ModuleList(blocks)
+        self.add_parts()
         self.apply(initialise)
         if ape:
             trunc_normal_(self.absolute_pos_embed, std=0.02)
+
+    def add_parts(self) -> None:
+        """Add what a subclass has beside the encoder and initialises like it; the order of draws is the seed's."""
 
     def grid_of(self, height: int, width: int) -> Grid:
         """Rows and columns of patches in an image of height x width pixels.
@@ -285,16 +289,19 @@ class HiViTClassifier(HiViT):
     """
 
     def __init__(self, num_classes: int = 1000, **encoder: Any) -> None:
+        self.num_classes = num_classes
         super().__init__(**encoder)
         width = self.num_features
-        self.fc_norm: nn.Module = layer_norm(width)
-        self.reset_classifier(num_classes)
-        self.head.apply(initialise)
         self.feature_info = [  # timm's description of the three maps
             {"num_chs": width // 4, "reduction": self.patch_size // 4, "module": "stage1"},
             {"num_chs": width // 2, "reduction": self.patch_size // 2, "module": "stage2"},
             {"num_chs": width, "reduction": self.patch_size, "module": "stage3"},
         ]
+
+    def add_parts(self) -> None:
+        """Add the norm and the head."""
+        self.fc_norm: nn.Module = layer_norm(self.num_features)
+        self.reset_classifier(self.num_classes)
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Tokens [B, N, D] -> logits [B, num_classes], or the normalised mean token [B, D] with `pre_logits`."""

@@ -27,6 +27,10 @@ class StdoutHandler(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
         self.setFormatter(PlainFormatter())
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
+        """Raise what went wrong, as `print` does: a full disk under a log must not go unnoticed."""
+        raise  # noqa: PLE0704 -- logging calls this while it handles the error
+
     @property
     def stream(self) -> TextIO:  # type: ignore[override]  # a plain attribute of StreamHandler
         return sys.stdout

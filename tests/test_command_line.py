@@ -31,6 +31,7 @@ class Training:
     epochs: int = option(5, help="passes", names=("--rounds",))
     out_dir: Path = option(Path("out"), help="where to")
     shape: tuple[int, int] = option((4, 5), help="size")
+    resume: str | None = option(None, help="go on", alone="auto")
 
     def __post_init__(self) -> None:
         raise_problems(at_least(1, epochs=self.epochs) + at_least(0, lr=self.lr) + above_zero(height=self.shape[0]))
@@ -48,7 +49,7 @@ def test_defaults():
     data, training = parse([Data, Training], "Test.", ["--images", "a", "b"])
     assert data == Data(("a", "b"))
     assert (data.pin, data.norm, data.quick, data.build, data.hidden) == (True, True, False, None, 3)
-    assert training == Training(None, 5, Path("out"), (4, 5))
+    assert training == Training(None, 5, Path("out"), (4, 5), None)
 
 
 def test_every_kind_of_value():
@@ -57,6 +58,8 @@ def test_every_kind_of_value():
     data, training = parse([Data, Training], "Test.", words)
     assert data == Data(("a",), "slow", False, False, True, False, 4)
     assert training == Training(1e-3, 2, Path("x/y"), (1, 2))
+    assert parse([Training], "Test.", ["--resume", "--epochs", "2"])[0].resume == "auto"
+    assert parse([Training], "Test.", ["--resume", "x.pth"])[0].resume == "x.pth"
     [training] = parse([Training], "Test.", ["--out-dir", "z"], hyphens=True)
     assert training.out_dir == Path("z")
 

@@ -72,6 +72,16 @@ def test_reports_are_plain_lines_on_what_stdout_is_at_the_time(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_report_that_cannot_be_written_is_an_error(monkeypatch):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    with pytest.raises(OSError, match="No space left"):
+        get_logger("a_stage.module").info("4 images")
+
+
 def test_an_error_in_one_line():
     assert first_line(OSError(28, "No space left on device", "a.txt")) == "No space left on device"
     assert first_line(ValueError("one\ntwo")) == "one"

@@ -1,7 +1,9 @@
 """From options and config files to one config."""
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yacs.config import CfgNode
@@ -9,43 +11,56 @@ from yacs.config import CfgNode
 import hivit_cls.datasets
 import hivit_cls.trainers  # noqa: F401 -- registers them
 from dassl.config import get_cfg_default
-from dassl.data.transforms import is_random
-from dassl.utils import mkdir_if_missing
 from hivit_cls import encoder, feature_bank
 from hivit_cls.datasets import image_folders
-from hivit_cls.results import read_metric
-from saratrx.errors import InputError
+from saratrx.command_line import option
+from saratrx.errors import InputError, first_line
 
-OPTION_KEYS = {  # options of train.py that stand for a key
-    "root": "DATASET.ROOT",
-    "output_dir": "OUTPUT_DIR",
-    "resume": "RESUME",
-    "seed": "SEED",
-    "source_domains": "DATASET.SOURCE_DOMAINS",
-    "target_domains": "DATASET.TARGET_DOMAINS",
-    "transforms": "INPUT.TRANSFORMS",
-    "trainer": "TRAINER.NAME",
-    "backbone": "MODEL.BACKBONE.NAME",
-    "head": "MODEL.HEAD.NAME",
-}
-# Keys that may differ where a run is continued or its result is taken as it is
-WITHOUT_EFFECT = (
-    "OUTPUT_DIR",
-    "RESUME",
-    "VERBOSE",
-    "USE_CUDA",
-    "FEATURE_BANK",
-    "FEATURE_BANK_DIR",
-    "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS",  # but with augmentation, since each worker has its own random numbers
-    "MODEL.INIT_WEIGHTS",  # its content counts, not its name
-    "TRAIN.PRINT_FREQ",
-    "TRAIN.CHECKPOINT_FREQ",
-)
+BASE = "_BASE_"  # in a config file: the file, relative to it, that it differs from
+
+
+@dataclass(frozen=True)
+class ConfigOptions:
+    """The config."""
+
+    root: str | None = option(None, help="folder that holds the data set's folder")
+    output_dir: str | None = option(None, help="where results go")
+    resume: str | None = option(None, help="output folder of a run to continue; its own is continued anyway")
+    seed: int | None = option(None, help="of everything random, 0 included; negative: another one each time")
+    source_domains: tuple[str, ...] | None = option(None, help="for data sets with several domains")
+    target_domains: tuple[str, ...] | None = option(None, help="for data sets with several domains")
+    transforms: tuple[str, ...] | None = option(None, help="augmentation")
+    config_file: str = option("", help="config of the trainer")
+    dataset_config_file: str = option("", help="config of the data set")
+    trainer: str | None = option(None, help="its name")
+    backbone: str | None = option(None, help="its name")
+    head: str | None = option(None, help="its name")
+    opts: tuple[str, ...] = option((), help="any key of the config", metavar="KEY VALUE", positional=True)
+
+    def __post_init__(self) -> None:
+        if len(self.opts) % 2:
+            raise InputError(f"{' '.join(self.opts)}: keys and values must come in pairs")
+
+    def pairs(self) -> list[tuple[str, Any]]:
+        """List the keys that options set, with their values, in the order in which they are set."""
+        named = [
+            ("DATASET.ROOT", self.root),
+            ("OUTPUT_DIR", self.output_dir),
+            ("RESUME", self.resume),
+            ("SEED", self.seed),
+            ("DATASET.SOURCE_DOMAINS", self.source_domains),
+            ("DATASET.TARGET_DOMAINS", self.target_domains),
+            ("INPUT.TRANSFORMS", self.transforms),
+            ("TRAINER.NAME", self.trainer),
+            ("MODEL.BACKBONE.NAME", self.backbone),
+            ("MODEL.HEAD.NAME", self.head),
+        ]
+        given = [(key, value) for key, value in named if value is not None]
+        return given + list(zip(self.opts[::2], self.opts[1::2], strict=True))
 
 
 def extended_defaults() -> CfgNode:
-    """Dassl's defaults and the keys that this stage adds."""
+    """Make a config of Dassl's defaults and the keys that this stage adds."""
     cfg = get_cfg_default()
     encoder.add_config(cfg)
     feature_bank.add_config(cfg)
@@ -55,86 +70,59 @@ def extended_defaults() -> CfgNode:
     return cfg
 
 
-def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """The config of the options: defaults, then the data set's file, the trainer's file, the options, KEY VALUE pairs.
+def setup_cfg(options: ConfigOptions) -> CfgNode:
+    """Make the config: defaults, then the data set's file, the trainer's file, the options, KEY VALUE pairs.
 
     Raises:
         InputError: for a file that cannot be read, a key that does not exist, or a value of another type.
 
     """
     cfg = extended_defaults()
-    for path in (args.dataset_config_file, args.config_file):
+    for path in (options.dataset_config_file, options.config_file):
         if path:
-            merge_file(cfg, path)
-    for option, key in OPTION_KEYS.items():
-        value = getattr(args, option)
-        if value is not None:
-            merge_pairs(cfg, [key, value])
-    if len(args.opts) % 2:
-        raise InputError(f"{' '.join(args.opts)}: keys and values must come in pairs")
-    merge_pairs(cfg, args.opts)
-    return cfg
-
-
-def merge_file(cfg: CfgNode, path: str) -> None:
-    """Set what a YAML file says."""
-    try:
-        cfg.merge_from_file(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; name a config file") from error
-    except (KeyError, ValueError, AttributeError, AssertionError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: {reason(error)}") from error
-
-
-def merge_pairs(cfg: CfgNode, pairs: list) -> None:
-    """Set keys to values."""
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            merge_file(cfg, Path(path))
+    for key, value in options.pairs():
         try:
             cfg.merge_from_list([key, value])
         except (KeyError, ValueError, AttributeError, AssertionError, SyntaxError) as error:
             raise InputError(f"{key} {value}: {reason(error)}") from error
+    return cfg
+
+
+def merge_file(cfg: CfgNode, path: Path, above: Sequence[Path] = ()) -> None:
+    """Set what a config file says, and before that what the file says that it names as its `_BASE_`.
+
+    Args:
+        cfg: to be changed.
+        path: a YAML file, or one of the other kinds that yacs reads.
+        above: files of which this one is the base.
+
+    Raises:
+        InputError: for a file that cannot be read, is its own base, or has a key or value that does not fit.
+
+    """
+    if path.resolve() in [file.resolve() for file in above]:
+        raise InputError(f"{path}: {BASE} goes round in a circle: {' > '.join(map(str, [*above, path]))}")
+    try:
+        if path.suffix == ".py":
+            cfg.merge_from_file(str(path))
+            return
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(content, dict):
+            raise ValueError("no config: it must hold keys and values")
+        base = content.pop(BASE, None)
+        if base is not None:
+            merge_file(cfg, path.parent / str(base), [*above, path])
+        cfg.merge_from_other_cfg(CfgNode(content))
+    except OSError as error:
+        remedy = f"{above[-1]} names it as its {BASE}" if above else "name a config file"
+        raise InputError(f"{path} cannot be read: {first_line(error)}; {remedy}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: no YAML, {' '.join(str(error).split())}") from error
+    except (KeyError, ValueError, AttributeError, AssertionError) as error:
+        raise InputError(f"{path}: {reason(error)}") from error
 
 
 def reason(error: Exception) -> str:
-    """An error of yacs or YAML in one line."""
+    """Give the text of an error of yacs in one line; a KeyError's own would stand in quotes."""
     return " ".join(str(error.args[0] if error.args else error).split())
-
-
-def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
-    """All keys in full with their values."""
-    flat = {}
-    for key, value in cfg.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def settings(cfg: CfgNode) -> dict[str, object]:
-    """All that decides the result of a run, as plain values."""
-    flat = {key: value for key, value in flatten(cfg).items() if key not in WITHOUT_EFFECT}
-    if is_random(cfg):
-        flat["DATALOADER.NUM_WORKERS"] = cfg.DATALOADER.NUM_WORKERS
-    flat = {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
-    return flat | {"weights": encoder.weights_id(cfg) if cfg.MODEL.INIT_WEIGHTS else "random"}
-
-
-def check_settings(cfg: CfgNode) -> None:
-    """Write the settings of a run into its folder, settings.yaml; refuse to go on with a run of others.
-
-    A run that has left neither result nor checkpoint is not in the way.
-
-    Raises:
-        InputError: naming the keys that differ.
-
-    """
-    folder, own = Path(cfg.OUTPUT_DIR), settings(cfg)
-    path = folder / "settings.yaml"
-    holds_run = read_metric(folder / "log.txt") is not None or any(folder.glob("*/checkpoint"))
-    if not path.is_file() or not holds_run:
-        mkdir_if_missing(folder)
-        path.write_text(yaml.safe_dump(own), encoding="utf-8")
-        return
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    differing = [key for key in {**own, **found} if own.get(key) != found.get(key)]
-    if differing:
-        named = ", ".join(f"{key} {found.get(key)} (now {own.get(key)})" for key in differing[:4])
-        raise InputError(f"{folder} holds a run with other settings: {named}; choose another output folder")

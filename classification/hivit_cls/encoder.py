@@ -1,15 +1,18 @@
 """The pre-trained encoder of a config, as every trainer here uses it."""
 
-from functools import partial
+from typing import Any
 
 import torch
 from yacs.config import CfgNode
 
 from dassl.modeling import BACKBONE_REGISTRY, build_backbone
-from hivit_cls.content import content_hash
 from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError
+from saratrx.files import content_hash
 from saratrx.hivit import SIZES, HiViTClassifier
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -18,11 +21,11 @@ class Classifier(HiViTClassifier):
     """HiViT for amplitude images, in two halves: `pool`, which pre-training has trained, and `classify`, which is new.
 
     Args:
-        **kwargs: of `HiViT`; relative position bias is off.
+        **kwargs: of `HiViTClassifier`.
 
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.out_features = self.num_features
 
@@ -38,21 +41,29 @@ class Classifier(HiViTClassifier):
         return self.classify(self.pool(images))
 
 
-def backbone(size: str, verbose: bool = True, pretrained: bool = False, **kwargs) -> Classifier:
-    """A HiViT of one of the published sizes, by default giving features [B, D], as Dassl's models ask for it."""
+def backbone(size: str, verbose: bool = True, pretrained: bool = False, **kwargs: Any) -> Classifier:
+    """Make a HiViT of one of the published sizes, by default giving features [B, D], as Dassl's models ask for it."""
     if verbose and pretrained:
-        print(f"hivit_{size} begins with random weights: there are none to download")
+        log.info("hivit_%s begins with random weights: there are none to download", size)
     return Classifier(**SIZES[size] | {"num_classes": 0} | kwargs)
 
 
+def _register(size: str) -> None:
+    """Make a size known as the backbone `hivit_<size>`."""
+
+    def create(**kwargs: Any) -> Classifier:
+        return backbone(size, **kwargs)
+
+    create.__name__ = f"hivit_{size}"
+    BACKBONE_REGISTRY.register(create)
+
+
 for _size in SIZES:
-    _factory = partial(backbone, _size)
-    _factory.__name__ = f"hivit_{_size}"
-    BACKBONE_REGISTRY.register(_factory)
+    _register(_size)
 
 
 def precision(cfg: CfgNode, device: torch.device) -> torch.autocast:
-    """The context of the encoder's arithmetic.
+    """Make the context of the encoder's arithmetic.
 
     Raises:
         InputError: for a precision that does not exist.
@@ -64,49 +75,53 @@ def precision(cfg: CfgNode, device: torch.device) -> torch.autocast:
 
 
 def add_config(cfg: CfgNode) -> None:
-    """Keys of the encoder."""
+    """Add the keys of the encoder."""
     cfg.MODEL.RANDOM_INIT = False  # random weights, the same for every seed, instead of MODEL.INIT_WEIGHTS
     cfg.MODEL.PRECISION = "fp32"  # or bf16: of the encoder's arithmetic
 
 
+def refuse_bad_weights(cfg: CfgNode) -> None:
+    """Raise an InputError if the config names no weights, or a file that is not there, or two kinds of weights."""
+    if cfg.MODEL.RANDOM_INIT and cfg.MODEL.INIT_WEIGHTS:
+        raise InputError(f"MODEL.RANDOM_INIT True and MODEL.INIT_WEIGHTS {cfg.MODEL.INIT_WEIGHTS}: leave one out")
+    if not cfg.MODEL.RANDOM_INIT and not cfg.MODEL.INIT_WEIGHTS:
+        raise InputError("MODEL.INIT_WEIGHTS names no checkpoint: give one, or MODEL.RANDOM_INIT True to do without")
+    weights_id(cfg)
+
+
 def weights_id(cfg: CfgNode) -> str:
-    """What tells one set of encoder weights from another.
+    """Give what tells one set of encoder weights from another: the hash of a checkpoint, or "random".
 
     Raises:
-        InputError: if the config names no file, or one that is not there, and does not ask for random weights.
+        InputError: if the checkpoint cannot be read.
 
     """
-    if cfg.MODEL.RANDOM_INIT:
-        if cfg.MODEL.INIT_WEIGHTS:
-            raise InputError(f"MODEL.RANDOM_INIT True and MODEL.INIT_WEIGHTS {cfg.MODEL.INIT_WEIGHTS}: leave one out")
-        return "random"
-    if not cfg.MODEL.INIT_WEIGHTS:
-        raise InputError("MODEL.INIT_WEIGHTS names no checkpoint: give one, or MODEL.RANDOM_INIT True to do without")
-    return content_hash(cfg.MODEL.INIT_WEIGHTS)
+    return content_hash(cfg.MODEL.INIT_WEIGHTS) if cfg.MODEL.INIT_WEIGHTS else "random"
 
 
-def build_encoder(cfg: CfgNode, **kwargs) -> Classifier:
-    """The encoder with its weights.
+def build_encoder(cfg: CfgNode, **kwargs: Any) -> Classifier:
+    """Make the encoder with its weights.
 
     Args:
         cfg: MODEL and INPUT.SIZE are used.
-        **kwargs: of `HiViT`, such as `num_classes`.
+        **kwargs: of `HiViTClassifier`, such as `num_classes`.
 
     Raises:
         InputError: for an input size or weights that do not fit.
 
     """
-    weights_id(cfg)  # says what is wrong with them
+    refuse_bad_weights(cfg)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            encoder = build_backbone(cfg.MODEL.BACKBONE.NAME, img_size=tuple(cfg.INPUT.SIZE), verbose=False, **kwargs)
+            name, size = cfg.MODEL.BACKBONE.NAME, tuple(cfg.INPUT.SIZE)
+            encoder: Classifier = build_backbone(name, img_size=size, verbose=False, **kwargs)
     except ValueError as error:
         raise InputError(f"INPUT.SIZE {tuple(cfg.INPUT.SIZE)}: {error}") from error
     if cfg.MODEL.RANDOM_INIT:
-        print(f"{cfg.MODEL.BACKBONE.NAME} with random weights")
+        log.info("%s with random weights", name)
     else:
-        print(f"{cfg.MODEL.BACKBONE.NAME}, ", end="")
+        log.info("%s with trained weights", name)
         load_encoder(encoder, cfg.MODEL.INIT_WEIGHTS, missing_ok=("fc_norm.", "head."))
     return encoder
 
@@ -129,6 +144,7 @@ class FrozenEncoder:
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
         BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)  # refuses an unknown one
+        refuse_bad_weights(cfg)
         self.cfg, self.device = cfg, device
         self.width: int = SIZES[cfg.MODEL.BACKBONE.NAME.removeprefix("hivit_")]["embed_dim"]
         self.identity = {
@@ -141,7 +157,7 @@ class FrozenEncoder:
         }
 
     def encoder(self) -> Classifier:
-        """The model, in evaluation mode."""
+        """Give the model, in evaluation mode."""
         key = str(self.identity)
         if key not in _frozen:
             _frozen.clear()

@@ -12,7 +12,6 @@ import os
 import uuid
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,30 +21,32 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.data import DatasetWrapper
+from dassl.data.data_manager import Batch
 from dassl.data.datasets import Datum
 from dassl.data.transforms import is_random
 from dassl.data.transforms.transforms import Transform
 from dassl.utils import mkdir_if_missing, write_json
-from hivit_cls.content import content_hash
 from hivit_cls.encoder import FrozenEncoder
 from saratrx.errors import InputError
+from saratrx.files import content_hash, open_whole, refused_if_unwritable
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 FORMAT = 1  # to be raised when features of the same recipe change
 WORTH_WORKERS = 500  # images from which on loader processes pay
-SAVED_TOGETHER = 2000  # images a file, about 4 MB; an interrupted run loses at most these
+SAVED_TOGETHER = 2000  # images per file, about 4 MB; an interrupted run loses at most these
 
 
 def add_config(cfg: CfgNode) -> None:
-    """Keys of the bank."""
+    """Add the keys of the bank."""
     cfg.FEATURE_BANK = True  # False: push the images through the encoder in every epoch
     cfg.FEATURE_BANK_DIR = ""  # default: feature_bank in OUTPUT_DIR, or in the folder of a whole table
 
 
-def is_used(cfg: CfgNode) -> bool:
-    """Whether a run with a frozen encoder can use a bank; says so if it wanted to and cannot."""
-    if cfg.FEATURE_BANK and is_random(cfg):
-        print(f"feature bank: off, since INPUT.TRANSFORMS {cfg.INPUT.TRANSFORMS} changes the images in every epoch")
-    return cfg.FEATURE_BANK and not is_random(cfg)
+def is_usable(cfg: CfgNode) -> bool:
+    """Tell whether a run with a frozen encoder can use a bank, and wants to."""
+    return bool(cfg.FEATURE_BANK) and not is_random(cfg)
 
 
 class FeatureBank:
@@ -67,23 +68,24 @@ class FeatureBank:
             write_json(recipe, self.folder / "recipe.json")
 
     def features(self, data_source: list[Datum]) -> torch.Tensor:
-        """The mean tokens [N, D], float32, of images: read where they are known, else computed and added."""
+        """Give the mean tokens [N, D], float32, of images: read where they are known, else computed and added."""
         known = self.read()
         hashes = [content_hash(item.impath) for item in data_source]
         missing = {digest: item for digest, item in zip(hashes, data_source, strict=True) if digest not in known}
-        print(f"feature bank {self.folder}: {len(set(hashes) - set(missing)):,} read, {len(missing):,} to compute")
+        read = len(set(hashes) - set(missing))
+        log.info(f"feature bank {self.folder}: {read:,} read, {len(missing):,} to compute")
         if missing:
             known |= self.compute(missing)
         return torch.stack([known[digest] for digest in hashes])
 
     def read(self) -> dict[str, torch.Tensor]:
-        """All features [D] of the bank, by the images' hashes.
+        """Read all features [D] of the bank, by the images' hashes.
 
         Raises:
             InputError: for a file that is torn.
 
         """
-        known = {}
+        known: dict[str, torch.Tensor] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
                 content = load_file(path)
@@ -101,7 +103,9 @@ class FeatureBank:
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             num_workers=min(workers, len(os.sched_getaffinity(0))),
         )
-        hashes, computed, unsaved = list(missing), {}, {}
+        hashes = list(missing)
+        computed: dict[str, torch.Tensor] = {}
+        unsaved: dict[str, torch.Tensor] = {}
         for batch in tqdm(loader, desc="features", leave=False, disable=None):
             features = self.encoder(batch["img"]).cpu()
             unsaved |= {hashes[index]: value for index, value in zip(batch["index"].tolist(), features, strict=True)}
@@ -111,17 +115,21 @@ class FeatureBank:
         return computed | (self.add(unsaved) if unsaved else {})
 
     def add(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Write features as a new file, and return them."""
+        """Write features as a new file, and return them.
+
+        Raises:
+            InputError: if it cannot be written.
+
+        """
         hashes = torch.tensor([list(bytes.fromhex(digest)) for digest in features], dtype=torch.uint8)
         content = save({"hashes": hashes, "features": torch.stack(list(features.values()))})
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        with refused_if_unwritable(path), open_whole(path) as file:
+            file.write(content)
         return features
 
 
-class FeatureView(Dataset):
+class FeatureView(Dataset[Batch]):
     """What `DatasetWrapper` gives, with an image's feature [D] as `img`; nothing is computed before the first is asked.
 
     Args:
@@ -153,7 +161,7 @@ class FeatureView(Dataset):
     def __len__(self) -> int:
         return len(self.data_source)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Batch:
         item = self.data_source[index]
         batch = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
         return batch | {"img": self.features[index]}

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -19,6 +21,7 @@ from sklearn.metrics import confusion_matrix
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from saratrx import sar_image
+from saratrx.files import open_whole, refused_if_unwritable
 
 DPI = 80
 MISTAKES = 20
@@ -28,10 +31,12 @@ POINTS = 1000  # at most, of the picture of features: t-SNE takes seconds for th
 FEWEST_POINTS = 10
 COLOURS = 20  # of tab20; further classes get another marker
 MARKERS = "o^sD"
+Labels = NDArray[np.integer]
+Features = NDArray[np.float32]
 
 
-def confusion(true: np.ndarray, predicted: np.ndarray, names: dict[int, str]) -> Figure:
-    """Numbers of images by true (rows) and predicted label (columns), coloured by their share of the row.
+def confusion(true: Labels, predicted: Labels, names: dict[int, str]) -> Figure:
+    """Draw the numbers of images by true (rows) and predicted label (columns), coloured by their share of the row.
 
     Args:
         true: labels [N].
@@ -55,8 +60,8 @@ def confusion(true: np.ndarray, predicted: np.ndarray, names: dict[int, str]) ->
     return figure
 
 
-def features(pooled: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> Figure:
-    """Features in the plane by t-SNE, at most 1,000 of them, coloured by class.
+def features(pooled: Features, labels: Labels, names: dict[int, str]) -> Figure:
+    """Draw features in the plane by t-SNE, at most 1,000 of them, coloured by class.
 
     Args:
         pooled: features [N, D], N >= 10.
@@ -80,7 +85,7 @@ def features(pooled: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> F
 class Hashed:
     """An array as the key of a cache: of a frozen encoder all runs of a process draw the same features."""
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: Features) -> None:
         self.array = array
         self.digest = hashlib.sha256(array.tobytes()).digest()
 
@@ -92,8 +97,8 @@ class Hashed:
 
 
 @lru_cache(maxsize=4)
-def embed(pooled: Hashed) -> np.ndarray:
-    """Features [N, D], standardised -> points [N, 2]."""
+def embed(pooled: Hashed) -> NDArray[np.floating]:
+    """Bring features [N, D], standardised, to points [N, 2] in the plane."""
     values = pooled.array.astype(np.float64)
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
     values = PCA(min(30, *values.shape), random_state=0).fit_transform(values)
@@ -111,7 +116,7 @@ class Mistake:
 
 
 def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int) -> Figure:
-    """The most confident mistakes, images with their true and predicted class.
+    """Draw the most confident mistakes, images with their true and predicted class.
 
     Args:
         surest: of these, the surest first.
@@ -137,7 +142,7 @@ def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int
 
 
 def accuracy_against_shots(curves: dict[str, dict[int, list[float]]]) -> Figure:
-    """Mean accuracy over seeds, with the standard deviation as error bars.
+    """Draw the mean accuracy over seeds, with the standard deviation as error bars.
 
     Args:
         curves: for each line, the accuracies in percent of all seeds by the number of shots.
@@ -152,29 +157,37 @@ def accuracy_against_shots(curves: dict[str, dict[int, list[float]]]) -> Figure:
     axis.set_xscale("log")
     axis.set_xticks(shots, [str(n) for n in shots])
     axis.set_xticks([], minor=True)
-    axis.set(xlabel="training images a class", ylabel="accuracy, %", title="mean and standard deviation over seeds")
+    axis.set(xlabel="training images per class", ylabel="accuracy, %", title="mean and standard deviation over seeds")
     axis.grid(alpha=0.3)
     axis.legend()
     return figure
 
 
 def framed(width: float, height: float, *, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
-    """A figure with one axis of a given size and margins, all in inches."""
+    """Make a figure with one axis of a given size and margins, all in inches."""
     whole = (left + width + right, bottom + height + top)
     figure = Figure(figsize=whole)
     return figure, figure.add_axes((left / whole[0], bottom / whole[1], width / whole[0], height / whole[1]))
 
 
-def save(figure: Figure, path: str | Path) -> np.ndarray:
-    """Write a figure as PNG; returns its pixels, uint8 [H, W, 3], so that it need not be drawn again elsewhere."""
+def save(figure: Figure, path: str | Path) -> NDArray[np.uint8]:
+    """Write a figure as PNG; return its pixels, uint8 [H, W, 3], so that it need not be drawn again elsewhere.
+
+    Raises:
+        InputError: if it cannot be written.
+
+    """
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    Image.fromarray(pixels).save(path)
+    png = BytesIO()
+    Image.fromarray(pixels).save(png, format="PNG")
+    with refused_if_unwritable(path), open_whole(path) as file:
+        file.write(png.getvalue())
     return pixels
 
 
 def short(name: str) -> str:
-    """A class's name without what explains it."""
+    """Cut off what explains a class's name."""
     return name.partition(",")[0]

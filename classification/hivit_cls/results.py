@@ -1,13 +1,27 @@
-"""What finished runs have found, read from their log.txt."""
+"""What finished runs have found: read from results.json, and from log.txt where that is missing.
 
+Runs of the original Dassl, and those made before there was results.json, have left a log.txt alone. Nothing here needs
+PyTorch, so that tables are made at once.
+"""
+
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-FINISHED = "Finish training"  # results before it are of validation
-TESTED = "=> result"
+from saratrx.errors import first_line
+from saratrx.files import visible
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
+
+RESULTS = "results.json"
+FINISHED = "Finish training"  # a line of log.txt; results before it are of validation
+TESTED = "=> result"  # a line of log.txt; results follow
+KEYS = {"error": "error_rate", "average": "perclass_accuracy"}  # of results.json, by names of the same in log.txt
 
 
 @dataclass(frozen=True)
@@ -15,13 +29,15 @@ class Run:
     """One run.
 
     Args:
-        log: its log.txt.
+        folder: of its output.
         value: the metric in percent, None if the run did not get so far.
+        source: the file that says so, None without a value.
 
     """
 
-    log: Path
-    value: float | None
+    folder: Path
+    value: float | None = None
+    source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,15 +68,59 @@ class Experiment:
         return 1.96 * self.std / float(np.sqrt(len(self.values)))
 
 
-def read_metric(log: Path, keyword: str = "accuracy", after: str = FINISHED) -> float | None:
-    """The last value of a metric in a log, in percent; None without one after the line that must come before it.
+def read_run(folder: Path, keyword: str = "accuracy", *, trained: bool = True) -> Run:
+    """Read the metric that a run ended with.
+
+    Args:
+        folder: of the run's output.
+        keyword: `accuracy`, `error`, `macro_f1`, or another that the evaluator gives or prints.
+        trained: only a test after training counts, not one of --eval-only.
+
+    """
+    path = folder / RESULTS
+    results = read_results(path)
+    if results is not None:
+        if trained and not results["trained"]:
+            return Run(folder)
+        value = results["results"].get(KEYS.get(keyword, keyword))
+        if value is not None:
+            return Run(folder, float(value), path)
+    path = folder / "log.txt"
+    value = read_log(path, keyword, after=FINISHED if trained else TESTED)
+    return Run(folder) if value is None else Run(folder, value, path)
+
+
+def read_metric(folder: Path, keyword: str = "accuracy", *, trained: bool = True) -> float | None:
+    """Read the metric that a run ended with, in percent, as `read_run` does; None if it did not get so far."""
+    return read_run(folder, keyword, trained=trained).value
+
+
+def read_results(path: Path) -> dict[str, Any] | None:
+    """Read a results.json; None if it is missing, or damaged, of which a warning tells."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content["trained"], bool):
+            raise ValueError("'trained' must be true or false")
+        for name, value in content["results"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name!r} must be a number")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s cannot be used (%s): log.txt is read instead", path, first_line(error))
+        return None
+    return dict(content)
+
+
+def read_log(path: Path, keyword: str = "accuracy", after: str = FINISHED) -> float | None:
+    """Read the last value of a metric in a log.txt, in percent; None without one after the line `after`.
 
     Where training went on after that line, for a run was interrupted in its test, what was said before does not count.
     """
-    if not log.is_file():
+    if not path.is_file():
         return None
     begun, value = False, None
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("epoch ["):
             begun, value = False, None
         begun = begun or line.strip() == after
@@ -70,12 +130,17 @@ def read_metric(log: Path, keyword: str = "accuracy", after: str = FINISHED) -> 
     return value
 
 
-def read_experiment(folder: Path, keyword: str = "accuracy", after: str = FINISHED) -> Experiment:
-    """The runs in the subfolders of a folder, in the order of their numbers."""
-    folders = sorted((path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."), key=natural_order)
-    return Experiment(folder, [Run(f / "log.txt", read_metric(f / "log.txt", keyword, after)) for f in folders])
+def read_experiment(folder: Path, keyword: str = "accuracy", *, trained: bool = True) -> Experiment:
+    """Read the runs in the subfolders of a folder, in the order of their numbers, as `read_run` does."""
+    return Experiment(folder, [read_run(each, keyword, trained=trained) for each in subfolders(folder)])
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """List the folders in a folder, seed2 before seed10; hidden ones are left out."""
+    paths = (folder / name for name in visible([path.name for path in folder.iterdir()]))
+    return sorted((path for path in paths if path.is_dir()), key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
-    """A key by which seed2 comes before seed10."""
+    """Give a key by which seed2 comes before seed10."""
     return [(int(part or 0), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -3,6 +3,7 @@ import torch
 
 from dassl.utils import set_random_seed
 from hivit_cls import encoder
+from hivit_cls.trainers.base import SarTrainer
 from saratrx.checkpoint import save_checkpoint
 
 
@@ -18,6 +19,18 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def drawn():
+    """Asked for by tests that need a run's pictures."""
+
+
+@pytest.fixture
+def undrawn(request, monkeypatch):
+    """Leaves a run's pictures out, which take two thirds of the time of a small one, unless `drawn` is asked for."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(SarTrainer, "draw", lambda self: None)
 
 
 @pytest.fixture(scope="session")

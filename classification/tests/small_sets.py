@@ -8,6 +8,7 @@ from PIL import Image
 import train
 from dassl.data.datasets import build_dataset
 from hivit_cls.configuration import setup_cfg
+from hivit_cls.options import parse_options
 
 STAGE = Path(train.__file__).parent
 CLASSES = ("2S1", "BRDM2", "T72", "ZSU234")
@@ -47,7 +48,7 @@ def options(root, output, *opts, dataset="MSTAR_EOC1", trainer="MIM_linear", fla
     """Command line of a small run."""
     small = {
         "MODEL.BACKBONE.NAME": "hivit_micro", "INPUT.SIZE": "(48, 48)", "DATALOADER.NUM_WORKERS": 0,
-        "USE_CUDA": False, "OPTIM.MAX_EPOCH": 3,
+        "USE_CUDA": False, "OPTIM.MAX_EPOCH": 3, "MODEL.PRECISION": "fp32",
     }  # fmt: skip
     given = dict(zip(opts[::2], opts[1::2], strict=True))
     pairs = [str(word) for pair in (small | given).items() for word in pair]
@@ -60,8 +61,8 @@ def options(root, output, *opts, dataset="MSTAR_EOC1", trainer="MIM_linear", fla
 
 
 def parse(*args, **kwargs):
-    """The parsed options of a small run."""
-    return train.parse_options(options(*args, **kwargs))
+    """The options of a small run that its config is made of."""
+    return parse_options(options(*args, **kwargs))[0]
 
 
 def dataset(root, *opts, name="MSTAR_EOC1", seed=0):

@@ -6,10 +6,12 @@ import math
 import golden
 import pytest
 import torch
+from small_sets import STAGE
 
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
-from hivit_cls.configuration import extended_defaults
+from hivit_cls.configuration import extended_defaults, merge_file
+from hivit_cls.settings import flatten
 from saratrx.errors import InputError
 
 
@@ -55,6 +57,56 @@ def test_own_keys_change_no_default():
         else:
             assert own[section] == values
     assert own["DATASET"]["SUBSAMPLE_CLASSES"] == "all"
+
+
+def merged(path):
+    cfg = extended_defaults()
+    merge_file(cfg, path)
+    return cfg
+
+
+def test_a_config_is_a_difference_from_another(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/a.yaml").write_text("OPTIM:\n  LR: 5e-4\n  MAX_EPOCH: 7\nINPUT:\n  TRANSFORMS: [random_flip]\n")
+    (tmp_path / "b.yaml").write_text("_BASE_: base/a.yaml\nOPTIM:\n  MAX_EPOCH: 9\nINPUT:\n  SIZE: (32, 32)\n")
+    (tmp_path / "c.yaml").write_text("_BASE_: b.yaml\nINPUT:\n  TRANSFORMS: []\n")
+    cfg = merged(tmp_path / "c.yaml")
+    assert (cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH, cfg.INPUT.SIZE, cfg.INPUT.TRANSFORMS) == (5e-4, 9, [32, 32], [])
+    assert merged(tmp_path / "b.yaml").INPUT.TRANSFORMS == ["random_flip"]
+    assert "_BASE_" not in cfg
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("_BASE_: other.yaml", r"mine.yaml: _BASE_ goes round in a circle: .*mine.yaml > .*other.yaml > .*mine.yaml"),
+        ("_BASE_: mine.yaml", r"mine.yaml: _BASE_ goes round in a circle"),
+        (
+            "_BASE_: none.yaml",
+            r"none.yaml cannot be read: No such file or directory; .*mine.yaml names it as its _BASE_",
+        ),
+        ("_BASE_: bad.yaml", r"bad.yaml: Non-existent config key: OPTIM.RATE"),
+        ("OPTIM: !!python/object/apply:os.getcwd []", r"mine.yaml: no YAML, could not determine a constructor"),
+        ("- 1", r"mine.yaml: no config: it must hold keys and values"),
+    ],
+)
+def test_a_base_that_does_not_fit_gets_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "other.yaml").write_text("_BASE_: mine.yaml")
+    (tmp_path / "bad.yaml").write_text("OPTIM:\n  RATE: 1")
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=sentence) as caught:
+        merged(tmp_path / "mine.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_tiny_configs_differ_in_size_alone():
+    for trainer in ("MIM_linear", "MIM_finetune", "kNN"):
+        base, tiny = (flatten(merged(STAGE / "configs/trainers" / trainer / f"vit_{x}16.yaml")) for x in "bt")
+        differing = {key: (base[key], tiny[key]) for key in base if base[key] != tiny[key]}
+        assert differing == {
+            "INPUT.SIZE": ([224, 224], [128, 128]),
+            "MODEL.BACKBONE.NAME": ("hivit_base", "hivit_tiny"),
+        }
 
 
 def test_rates_are_dassls():

@@ -195,6 +195,34 @@ def test_checkpoints_come_back(tmp_path):
         resume_from_checkpoint(tmp_path / "none", fresh)
 
 
+def test_a_changed_byte_is_refused(tmp_path):
+    model = torch.nn.Linear(30, 20)
+    save_checkpoint({"state_dict": model.state_dict(), "epoch": 1}, tmp_path)
+    path = tmp_path / "model.pth.tar-1"
+    content = bytearray(path.read_bytes())
+    place = content.find(model.weight.detach().numpy().tobytes())
+    content[place + 100] ^= 1  # in the middle of the weights, where nothing but the hash can tell
+    path.write_bytes(content)
+    for read in (load_checkpoint, lambda path: resume_from_checkpoint(path.parent, torch.nn.Linear(30, 20))):
+        with pytest.raises(CheckpointError, match=r"model.pth.tar-1 is torn or was changed"):
+            read(path)
+    (tmp_path / "model.pth.tar-1.sha256").unlink()  # such as Dassl's own have none
+    assert load_checkpoint(path)["epoch"] == 1
+
+
+def test_the_best_model_has_its_own_hash(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    for epoch in (1, 2):  # the second stands where the first and its hash stood
+        torch.nn.init.constant_(model.bias, epoch)
+        save_checkpoint({"state_dict": model.state_dict(), "epoch": epoch}, tmp_path, is_best=True)
+        best = load_checkpoint(tmp_path / "model-best.pth.tar")
+        assert best["epoch"] == epoch
+        assert (best["state_dict"]["bias"] == epoch).all()
+    save_checkpoint({"state_dict": model.state_dict(), "epoch": 3}, tmp_path, model_name="model-best.pth.tar")
+    save_checkpoint({"state_dict": model.state_dict(), "epoch": 4}, tmp_path, is_best=True)
+    assert load_checkpoint(tmp_path / "model-best.pth.tar")["epoch"] == 4
+
+
 def test_checkpoints_run_no_code(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -11,9 +11,9 @@ from PIL import Image
 from small_sets import CLASSES, dataset, draw, names, vehicles, write
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
-from hivit_cls.content import content_hash
 from hivit_cls.datasets.published import AIRCRAFT, LAYOUTS, VEHICLES
 from saratrx.errors import InputError
+from saratrx.files import content_hash
 
 
 def parts(found):

@@ -17,6 +17,8 @@ from hivit_cls import encoder, feature_bank
 from hivit_cls.configuration import setup_cfg
 from saratrx.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def config(root, output, checkpoint, *opts, **kwargs):
     arguments = parse(root, output, "MODEL.INIT_WEIGHTS", checkpoint, *opts, flags=["--seed", 0], **kwargs)

@@ -1,6 +1,7 @@
 """Reading what runs have found, and drawing it."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from small_sets import STAGE, draw
 
 import parse_test_res
 from hivit_cls import pictures
-from hivit_cls.results import read_experiment, read_metric
+from hivit_cls.results import read_experiment, read_log
 from saratrx.errors import InputError
 
 VALUES = [75.4, 71.0, 80.2]
@@ -91,9 +92,78 @@ def test_tests_without_training(tree, parse):
     folder = tree / "tests"
     for seed in range(2):
         log(folder / f"seed{seed}", 50.0 + seed, finished=False)
-    with pytest.raises(InputError, match=r"no subfolder holds the log.txt of a finished run"):
+    with pytest.raises(
+        InputError, match=r"no subfolder holds a finished run's results.json or log.txt with 'accuracy'"
+    ):
         parse(folder)
     assert "* accuracy: 50.50% +- 0.50%" in parse(folder, "--test-log")
+
+
+def results(folder, trained=True, **values):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps({"trained": trained, "results": values}))
+
+
+def test_results_are_read_in_full_precision(tree, parse):
+    folder = tree / "vit_b16_2shots"
+    exact = [value + 0.0123456789 for value in VALUES]
+    for seed, value in enumerate(exact):
+        results(folder / f"seed{seed}", accuracy=value, error_rate=100 - value, macro_f1=value - 1 / 3)
+    results(folder / "seed12", accuracy=1.0)
+    experiment = read_experiment(folder)
+    assert experiment.values == [*exact, 1.0]
+    assert [run.source.name for run in experiment.runs if run.source] == ["results.json"] * 4
+    assert read_experiment(folder, "macro_f1").values == [value - 1 / 3 for value in exact]
+    assert read_experiment(folder, "error").values == [100 - value for value in exact]
+    lines = parse(folder, "--csv", tree / "t.csv").splitlines()
+    assert f"file: {folder}/seed0/results.json. accuracy: {exact[0]:.2f}%." in lines
+    assert f"* accuracy: {np.mean([*exact, 1]):.2f}% +- {np.std([*exact, 1]):.2f}%" in lines
+    with (tree / "t.csv").open() as file:
+        assert [row["accuracy"] for row in csv.DictReader(file)] == [f"{np.mean([*exact, 1]):.4f}"]
+
+
+def test_logs_are_read_where_there_are_no_results(tree, parse):
+    folder = tree / "vit_b16_2shots"
+    results(folder / "seed1", accuracy=10.5)
+    assert read_experiment(folder).values == [VALUES[0], 10.5, VALUES[2]]
+    assert read_experiment(folder, "macro_f1").values == [value - 1 for value in VALUES]  # which that file lacks
+    for text in ("", "{", "[]", "null", '{"trained": 1, "results": {}}', '{"trained": true, "results": {"a": "b"}}'):
+        (folder / "seed1/results.json").write_text(text)
+        assert f"warning: {folder}/seed1/results.json cannot be used (" in parse(folder)
+        assert read_experiment(folder).values == VALUES
+    (folder / "seed1/results.json").write_bytes(b"\xff")
+    assert read_experiment(folder).values == VALUES
+
+
+def test_results_without_training(tree, parse):
+    folder = tree / "tests"
+    for seed in range(2):
+        results(folder / f"seed{seed}", trained=False, accuracy=50.25 + seed)
+    with pytest.raises(
+        InputError, match=r"no subfolder holds a finished run's results.json or log.txt with 'accuracy'"
+    ):
+        parse(folder)
+    assert "* accuracy: 50.75% +- 0.50%" in parse(folder, "--test-log")
+
+
+def test_a_table_that_cannot_be_written_gets_a_sentence(tree, parse):
+    with pytest.raises(InputError, match=r"none/t.md cannot be written: No such file"):
+        parse(tree / "vit_b16_2shots", "--markdown", tree / "none/t.md")
+
+
+def test_tables_are_made_without_pytorch(tree):
+    """In a process of its own, which has imported nothing else."""
+    code = """
+import sys
+sys.argv = ["parse_test_res.py", sys.argv[1], "--multi-exp"]
+import parse_test_res
+parse_test_res.main()
+print([name for name in ("torch", "torchvision", "timm", "sklearn", "matplotlib", "scipy") if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code, tree]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=STAGE)
+    assert done.stdout.endswith("\n[]\n")
+    assert "Average over 2 experiments" in done.stdout
 
 
 def test_nothing_to_read(tmp_path):
@@ -105,17 +175,17 @@ def test_nothing_to_read(tmp_path):
 
 def test_the_last_result_after_training_counts(tmp_path):
     path = tmp_path / "log.txt"
-    assert read_metric(path) is None
+    assert read_log(path) is None
     path.write_text(
         "=> result\n* accuracy: 1.0%\nFinish training\n* accuracy: 2.0%\nFinish training\n* accuracy: 30%\n"
     )
-    assert read_metric(path) == 30.0
-    assert read_metric(path, "error") is None
+    assert read_log(path) == 30.0
+    assert read_log(path, "error") is None
     path.write_text("=> result\n* accuracy: 1.0%\n")
-    assert read_metric(path) is None
+    assert read_log(path) is None
     path.write_text("Finish training\nepoch [3/9] batch [1/1] loss 1\n=> result\n* accuracy: 1.0%\n")  # a validation
-    assert read_metric(path) is None
-    assert read_metric(path, after="=> result") == 1.0
+    assert read_log(path) is None
+    assert read_log(path, after="=> result") == 1.0
 
 
 def test_seeds_in_the_order_of_their_numbers(tmp_path):

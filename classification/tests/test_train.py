@@ -1,23 +1,31 @@
 """Whole runs of train.py."""
 
+import json
+import platform
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from small_sets import CLASSES, STAGE, options, parse, vehicles
+from small_sets import CLASSES, STAGE, options, vehicles
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from dassl.engine import TrainerX
 from dassl.utils import load_checkpoint
+from hivit_cls.configuration import setup_cfg
+from hivit_cls.options import parse_options
 from hivit_cls.results import read_metric
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import exit_on_input_error
+from saratrx.seeds import derived_seed
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 RESULT = re.compile(
     r"Finish training\n(.*\n)*=> result\n\* total: 24\n\* correct: (\d+)\n\* accuracy: (\d+\.\d)%\n"
@@ -32,7 +40,7 @@ def root(tmp_path_factory):
 
 def run(root, output, checkpoint, *opts, **kwargs):
     """A run in this process; returns its log."""
-    train.main(parse(root, output, "MODEL.INIT_WEIGHTS", checkpoint, *opts, **kwargs))
+    train.main(options(root, output, "MODEL.INIT_WEIGHTS", checkpoint, *opts, **kwargs))
     return Path(output, "log.txt").read_text() if Path(output, "log.txt").exists() else ""
 
 
@@ -48,7 +56,7 @@ def refusal(capsys, arguments):
     """The sentence with which train.py ends, after checking that it is one and that the exit code is 2."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop, exit_on_input_error():
-        train.main(train.parse_options(arguments))
+        train.main(arguments)
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert err.startswith("error: ")
@@ -56,7 +64,7 @@ def refusal(capsys, arguments):
     return err
 
 
-def test_a_run_leaves_what_the_published_one_does(root, tmp_path, checkpoint):
+def test_a_run_leaves_what_the_published_one_does(root, tmp_path, checkpoint, drawn):
     log = run(root, tmp_path, checkpoint, "DATASET.NUM_SHOTS", 3, flags=["--seed", 0])
     correct, accuracy = RESULT.search(log).groups()[1:]
     assert float(accuracy) == pytest.approx(100 * int(correct) / 24, abs=0.051)
@@ -80,6 +88,165 @@ def test_a_run_leaves_what_the_published_one_does(root, tmp_path, checkpoint):
     }
     assert state["epoch"] == 3
     assert sys.stdout is not None and not isinstance(sys.stdout, train.Logger)
+
+
+def read_results(folder):
+    return json.loads((Path(folder) / "results.json").read_text())
+
+
+def test_results_are_data(root, tmp_path, checkpoint):
+    log = run(root, tmp_path, checkpoint, "DATASET.NUM_SHOTS", 3, flags=["--seed", 4])
+    found = read_results(tmp_path)
+    confusion = np.array(found["confusion"])
+    totals, hits, guesses = confusion.sum(axis=1), confusion.diagonal(), confusion.sum(axis=0)
+    f1 = 2 * hits / (totals + guesses)
+    assert found["images"] == confusion.sum() == 24
+    assert [row["total"] for row in found["classes"]] == totals.tolist() == [6, 6, 6, 6]
+    assert [row["correct"] for row in found["classes"]] == hits.tolist()
+    assert [row["accuracy"] for row in found["classes"]] == pytest.approx((100 * hits / totals).tolist())
+    assert [row["name"].partition(",")[0] for row in found["classes"]] == list(CLASSES)
+    accuracy = 100 * hits.sum() / 24
+    assert found["results"] == pytest.approx(
+        {"accuracy": accuracy, "error_rate": 100 - accuracy, "macro_f1": 100 * f1.mean()}, rel=1e-12
+    )
+    assert read_metric(tmp_path) == found["results"]["accuracy"]  # not the rounded one of the log
+    assert [f"{value:.1f}" for value in found["results"].values()] == re.findall(r"^\* \w+: ([\d.]+)%", log, re.M)
+    about = {"trained": True, "split": "test", "data_set": "MSTAR_EOC1", "trainer": "MIM_linear", "shots": 3, "seed": 4}
+    assert about.items() <= found.items()
+    assert re.fullmatch("[0-9a-f]{64}", found["settings"])
+    assert found["versions"]["python"] == platform.python_version()
+    assert (found["versions"]["torch"], found["versions"]["numpy"]) == (torch.__version__, np.__version__)
+
+
+def test_the_hash_of_the_settings_tells_results_apart(root, tmp_path, checkpoint):
+    hashes = []
+    for name, opts in (("a", ()), ("b", ("DATALOADER.NUM_WORKERS", 1)), ("c", ("OPTIM.LR", 0.01))):
+        run(root, tmp_path / name, checkpoint, *opts, "OPTIM.MAX_EPOCH", 1, flags=["--seed", 0])
+        hashes.append(read_results(tmp_path / name)["settings"])
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("is_old", [False, True])  # a run made before there was results.json has a log alone
+def test_a_result_does_not_outlive_further_training(root, tmp_path, checkpoint, monkeypatch, is_old):
+    flags = ["--seed", 0]
+    run(root, tmp_path, checkpoint, flags=flags)
+    if is_old:
+        (tmp_path / "results.json").unlink()
+    (tmp_path / "settings.yaml").unlink()  # or it would be refused
+    begin = TrainerX.before_epoch
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainerX, "before_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(root, tmp_path, checkpoint, "OPTIM.MAX_EPOCH", 5, flags=flags)
+    assert not (tmp_path / "results.json").exists()
+    assert read_metric(tmp_path) is None
+    monkeypatch.setattr(TrainerX, "before_epoch", begin)
+    log = run(root, tmp_path, checkpoint, "OPTIM.MAX_EPOCH", 5, flags=flags)
+    assert "epoch [5/5]" in log
+    assert read_metric(tmp_path) == read_results(tmp_path)["results"]["accuracy"]
+
+
+def test_an_interrupted_test_leaves_no_result_and_is_done_again(root, tmp_path, checkpoint, monkeypatch):
+    flags = ["--seeds", "0", "--shots", "2"]
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dassl.evaluation.Classification.evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(root, tmp_path, checkpoint, flags=flags)
+    folder = tmp_path / "MSTAR_EOC1/MIM_linear/vit_t16_2shots/seed0"
+    assert (folder / "probe/checkpoint").is_file()
+    assert not (folder / "results.json").exists()
+    assert read_metric(folder) is None
+    monkeypatch.undo()
+    run(root, tmp_path, checkpoint, flags=flags)
+    assert (folder / "log.txt").read_text().count("epoch [3/3]") == 1  # only the test is done again
+    assert read_metric(folder) == read_results(folder)["results"]["accuracy"]
+
+
+def test_a_test_alone_counts_only_where_it_is_asked_for(root, tmp_path, checkpoint):
+    run(root, tmp_path / "a", checkpoint, flags=["--seed", 0])
+    trained = read_results(tmp_path / "a")
+    flags = ["--seed", 0, "--eval-only", "--model-dir", tmp_path / "a"]
+    run(root, tmp_path / "b", checkpoint, flags=flags)
+    tested = read_results(tmp_path / "b")
+    assert (tested.pop("trained"), trained["trained"]) == (False, True)
+    assert tested.items() <= trained.items()
+    assert read_metric(tmp_path / "b") is None
+    assert read_metric(tmp_path / "b", trained=False) == trained["results"]["accuracy"]
+    run(root, tmp_path / "a", checkpoint, flags=flags)  # into the folder of the run itself, which stays finished
+    assert read_results(tmp_path / "a") == trained
+
+
+def test_validation_is_no_result(root, tmp_path, checkpoint, monkeypatch):
+    """Nor is a test in the course of training, as trainers written for Dassl may do it."""
+    seen = []
+
+    def after_epoch(self):
+        self.test()
+        seen.append((tmp_path / "results.json").exists())
+
+    monkeypatch.setattr(TrainerX, "after_epoch", after_epoch)
+    run(root, tmp_path, checkpoint, flags=["--seed", 0])
+    assert seen == [False] * 3
+    (tmp_path / "results.json").unlink()
+
+    def train_in_an_own_way(self):
+        self.before_train()
+        self.test()
+        assert not (tmp_path / "results.json").exists()
+        self.after_train()
+
+    monkeypatch.setattr(TrainerX, "train", train_in_an_own_way)
+    run(root, tmp_path, checkpoint, flags=["--seed", 0])
+    assert read_results(tmp_path)["trained"]
+
+
+def test_results_that_cannot_be_written_get_a_sentence(root, tmp_path, checkpoint, capsys):
+    (tmp_path / "results.json").mkdir()
+    arguments = options(root, tmp_path, "MODEL.INIT_WEIGHTS", checkpoint, flags=["--seed", 0])
+    assert "results.json cannot be written: Is a directory" in refusal(capsys, arguments)
+
+
+def test_a_damaged_settings_file_gets_a_sentence(root, tmp_path, checkpoint, capsys):
+    run(root, tmp_path, checkpoint, flags=["--seed", 0])
+    arguments = options(root, tmp_path, "MODEL.INIT_WEIGHTS", checkpoint, flags=["--seed", 0])
+    for text in ("[", "3", "\0"):
+        (tmp_path / "settings.yaml").write_text(text)
+        assert "settings.yaml cannot be read" in refusal(capsys, arguments)
+
+
+def test_the_random_numbers_of_an_epoch_are_the_published_ones(root, tmp_path, checkpoint, monkeypatch):
+    for parts in ((0, 0), (3, 29), (2**31, 1)):
+        assert derived_seed(*parts) % 2**32 == int(np.random.SeedSequence(parts).generate_state(1)[0])
+    seeds = []
+    monkeypatch.setattr(TrainerX, "before_epoch", lambda self: seeds.append(torch.initial_seed()))
+    run(root, tmp_path, checkpoint, flags=["--seed", 7])
+    assert seeds == [int(np.random.SeedSequence((7, epoch)).generate_state(1)[0]) for epoch in range(3)]
+
+
+def test_all_mistakes_of_a_command_line_are_told(capsys):
+    with pytest.raises(SystemExit) as stop, exit_on_input_error():
+        train.main(["--seeds", "0-x", "--shots", "1,1", "OPTIM.LR"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: OPTIM.LR: keys and values must come in pairs",
+        "error: --seeds 0-x: give numbers and ranges, such as 0-9 or 1,2,5",
+        "error: --shots 1,1: names no number, or one twice",
+    ]
+
+
+def test_the_help_names_defaults_only_where_there_are_any(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    out = capsys.readouterr().out
+    assert "--dataset-config-file" in out
+    assert "None" not in out
+    assert "(default: )" not in out
 
 
 def test_the_same_seed_gives_the_same_head(root, tmp_path, checkpoint):
@@ -110,12 +277,16 @@ def test_a_table_runs_in_one_process_and_only_what_is_missing(root, tmp_path, ch
 
     before = {path: path.read_text() for path in logs}
     interrupted = logs[4]
+    exact = read_metric(interrupted.parent)
     interrupted.write_text(interrupted.read_text().partition("Finish training")[0])
+    (interrupted.parent / "results.json").unlink()
     shutil.rmtree(interrupted.parent / "probe")
+    (logs[0].parent / "results.json").unlink()  # as if it were of an earlier version, which wrote none
     run(root, tmp_path, checkpoint, *table, flags=["--seeds", "0-3", "--shots", "1,3"])
     assert capsys.readouterr().out.count("finished before") == 5
     assert len(list(folder.glob("*/*/log.txt"))) == 8
-    assert read_metric(interrupted) == float(RESULT.search(before[interrupted])[3])
+    assert read_metric(interrupted.parent) == exact
+    assert round(exact, 1) == float(RESULT.search(before[interrupted])[3])
     assert all(path.read_text() == text for path, text in before.items() if path != interrupted)
 
 
@@ -195,7 +366,7 @@ def test_an_interrupted_run_goes_on_exactly(root, tmp_path, checkpoint, trainer,
     assert RESULT.search(whole).groups()[1:] == RESULT.search(cut).groups()[1:]
 
 
-def test_a_saved_model_is_tested_again(root, tmp_path, checkpoint, capsys):
+def test_a_saved_model_is_tested_again(root, tmp_path, checkpoint, capsys, drawn):
     log = run(root, tmp_path / "a", checkpoint, "DATASET.NUM_SHOTS", 3, flags=["--seed", 0])
     flags = ["--seed", 0, "--eval-only", "--model-dir", tmp_path / "a", "--load-epoch", 3]
     again = run(root, tmp_path / "b", checkpoint, "DATASET.NUM_SHOTS", 3, flags=flags)
@@ -308,18 +479,18 @@ def test_bad_input_gets_one_sentence(root, tmp_path, checkpoint, capsys):
         assert sentence in refusal(capsys, arguments), name
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(root, tmp_path):
-    """In a process of its own, as users see it."""
-    opts = ("MODEL.BACKBONE.NAME", "hivit_tiny", "MODEL.RANDOM_INIT", True, "OPTIM.LR", 1e38, "OPTIM.WEIGHT_DECAY", 1e3)
-    arguments = options(root, tmp_path, *opts, "OPTIM.NAME", "sgd", "INPUT.SIZE", "(32, 32)", flags=["--seed", 0])
-    done = subprocess.run(
-        [sys.executable, STAGE / "train.py", *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 1
-    assert re.fullmatch(r"error: the loss is \S+ in epoch \d: try a lower OPTIM.LR\n", done.stderr)
+def test_a_loss_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch, capsys):
+    """As the script, as users see it."""
+    opts = ("MODEL.RANDOM_INIT", True, "OPTIM.LR", 1e38, "OPTIM.WEIGHT_DECAY", 1e3, "OPTIM.NAME", "sgd")
+    arguments = options(root, tmp_path, *opts, flags=["--seed", 0])
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(STAGE / "train.py"), run_name="__main__")
+    assert stop.value.code == 1
+    assert re.fullmatch(r"error: the loss is \S+ in epoch \d: try a lower OPTIM.LR\n", capsys.readouterr().err)
 
 
-def test_classes_that_training_lacks_count_as_mistakes(tmp_path, checkpoint):
+def test_classes_that_training_lacks_count_as_mistakes(tmp_path, checkpoint, drawn):
     """Extended operating conditions: one class in the test part; classes in the test part that training lacks."""
     one = vehicles(tmp_path / "one")
     for name in CLASSES[:3]:
@@ -335,3 +506,10 @@ def test_classes_that_training_lacks_count_as_mistakes(tmp_path, checkpoint):
     log = run(other, tmp_path / "b", checkpoint, flags=["--seed", 0])
     assert "data set MSTAR_EOC1: 2 classes in training" in log
     assert "* total: 12\n* correct: 0\n* accuracy: 0.0%" in log
+
+
+def test_words_of_an_option_with_several_become_a_list():
+    config, _, _ = parse_options(["--source-domains", "a", "b", "--transforms", "random_flip", "--seed", "3"])
+    cfg = setup_cfg(config)
+    assert (cfg.DATASET.SOURCE_DOMAINS, cfg.INPUT.TRANSFORMS, cfg.SEED) == (["a", "b"], ["random_flip"], 3)
+    assert cfg.DATASET.TARGET_DOMAINS == []

@@ -10,7 +10,6 @@ from torch import nn
 from dassl.engine import build_trainer
 from hivit_cls import encoder, pictures
 from hivit_cls.configuration import setup_cfg
-from hivit_cls.trainers.mim_finetune import layer_decay_groups
 from hivit_cls.trainers.mim_linear import Probe
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import InputError
@@ -94,10 +93,11 @@ def test_neighbours_need_sensible_numbers(tmp_path, checkpoint):
             trainer_of(root, tmp_path / "out", checkpoint, "kNN", *opts)
 
 
-def test_rates_decay_towards_the_image():
-    model = encoder.backbone("micro", num_classes=3, img_size=48, verbose=False)  # 2 attention blocks, from blocks.6
-    groups = layer_decay_groups(model, 1.0, 0.05, 0.5)
-    rate = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+def test_rates_decay_towards_the_image(tmp_path, checkpoint):
+    opts = ("OPTIM.LR", 1.0, "OPTIM.WEIGHT_DECAY", 0.05, "TRAINER.MIM_FINETUNE.LAYER_DECAY", 0.5)
+    trainer = trainer_of(vehicles(tmp_path), tmp_path / "out", checkpoint, "MIM_finetune", *opts)
+    model, groups = trainer.model, trainer.optim.param_groups  # 2 attention blocks, from blocks.6
+    rate = {id(p): (group["initial_lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     found = {name: rate[id(p)] for name, p in model.named_parameters()}
     assert len(found) == len(list(model.parameters()))
     expected = {

@@ -6,7 +6,7 @@ All names that the specification lists are imported, used or not.
 import os
 
 import torch
-from small_sets import CLASSES, parse, vehicles
+from small_sets import CLASSES, options, vehicles
 from torch.nn import functional as F
 
 import train
@@ -141,7 +141,7 @@ class Plain(TrainerX):
 def run(root, output, trainer, *opts):
     flags = ["--seed", 0, "--trainer", trainer]
     common = ("DATASET.NAME", "ParkedVehicles", "OPTIM.MAX_EPOCH", 15, "OPTIM.LR", 0.05, "DATASET.NUM_SHOTS", 8)
-    train.main(parse(root, output, *common, *opts, flags=flags))
+    train.main(options(root, output, *common, *opts, flags=flags))
     return (output / "log.txt").read_text()
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tabulate import tabulate
 from tqdm import tqdm
 
 from saratrx import sar_image
-from saratrx.errors import InputError
+from saratrx.errors import InputError, first_line
+from saratrx.files import visible_files
 
 # Kinds of findings, in the order of the table. The first two are for information: nothing is wrong with them.
 WITHOUT_BOXES = "images without boxes"
@@ -43,7 +45,7 @@ PROBLEMS = (
 )
 
 ID = (int, float, str)
-FIELDS = {  # what an entry must have to be told from others
+FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # what an entry must have to be told from others
     "images": {"id": ID, "file_name": str},
     "annotations": {"id": ID, "image_id": ID, "category_id": ID},
     "categories": {"id": ID, "name": str},
@@ -55,7 +57,7 @@ Folder = tuple[str, ...]  # its path relative to the set's folder
 
 @dataclass
 class AnnotationFile:
-    """A COCO annotation file. `findings` holds, for each kind that was looked for, a line for each one found."""
+    """A COCO annotation file. `findings` holds, for each kind that was looked for, a line per one found."""
 
     root: Path  # the set's folder
     name: str  # relative to it, as the next
@@ -70,7 +72,7 @@ class AnnotationFile:
         return self.root / (self.folder or "") / image["file_name"]
 
     def classes(self) -> set[str]:
-        """The names of its categories."""
+        """Names of its categories, as a set."""
         return {category["name"] for category in self.categories}
 
     def problems(self) -> int:
@@ -89,7 +91,7 @@ class Picture:
 
 
 def find(data: Path) -> tuple[list[AnnotationFile], list[str]]:
-    """The annotation files of a set, sorted by name, and the names of its other JSON files.
+    """Find the annotation files of a set, sorted by name, and the names of its other JSON files.
 
     Args:
         data: the set's folder, or one annotation file, whose images lie below its folder (below the folder above, if
@@ -115,7 +117,8 @@ def find(data: Path) -> tuple[list[AnnotationFile], list[str]]:
             others.append(name.as_posix())
             continue
         folder = image_folder((image["file_name"] for image in content["images"]), name.stem, folders)
-        files.append(AnnotationFile(root, name.as_posix(), None if folder is None else Path(*folder), **content))
+        parts = content["images"], content["annotations"], content["categories"]
+        files.append(AnnotationFile(root, name.as_posix(), None if folder is None else Path(*folder), *parts))
     if not files:
         raise InputError(
             f"{data} is or holds no COCO annotation file, JSON with images, annotations and categories; "
@@ -125,23 +128,16 @@ def find(data: Path) -> tuple[list[AnnotationFile], list[str]]:
 
 
 def folders_of_files(root: Path) -> dict[str, list[Folder]]:
-    """For each name of a file below a folder, the folders that have it; without hidden ones, links are followed."""
-    found, visited = defaultdict(list), set()
-    for path, below, names in os.walk(root, followlinks=True):
-        real = Path(path).resolve()
-        if real in visited:  # a link may lead in circles
-            below.clear()
-            continue
-        visited.add(real)
-        below[:] = sorted(name for name in below if not name.startswith("."))
+    """Map each name of a visible file below a folder to the folders that have it."""
+    found = defaultdict(list)
+    for path, names in visible_files(root):
         for name in names:
-            if not name.startswith("."):
-                found[name].append(Path(path).relative_to(root).parts)
+            found[name].append(Path(path).relative_to(root).parts)
     return found
 
 
 def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]] | None:
-    """The images, annotations and categories of a COCO annotation file; None for JSON of another kind.
+    """Read the images, annotations and categories of a COCO annotation file; None for JSON of another kind.
 
     Raises:
         InputError: if it is no JSON, or an entry lacks what all checks need.
@@ -150,28 +146,28 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}; mend it or move it out of the set") from error
+        raise InputError(f"{path} is no JSON: {error}; fix it or move it out of the set") from error
     if not isinstance(content, dict) or not FIELDS.keys() <= content.keys():
         return None
     for part, fields in FIELDS.items():
         if not isinstance(content[part], list):
-            raise InputError(f"{path}: {part} is no list; mend the file")
+            raise InputError(f"{path}: {part} is no list; fix the file")
         for number, entry in enumerate(content[part]):
             for name, kinds in fields.items():
                 if not isinstance(entry, dict) or not isinstance(entry.get(name), kinds):
-                    raise InputError(f"{path}: {part}[{number}] has no {name} that can be used; mend the file")
+                    raise InputError(f"{path}: {part}[{number}] has no {name} that can be used; fix the file")
     return {part: content[part] for part in FIELDS}
 
 
 def image_folder(file_names: Iterable[str], stem: str, folders: dict[str, list[Folder]]) -> Folder | None:
-    """The folder that has the most of some files, whose names may begin with subfolders; None if none has any.
+    """Choose the folder that has the most of some files, whose names may begin with subfolders; None if none has any.
 
     Of several, one with a word of the annotation file's stem in its path is taken: images/train for instances_train;
     of these the highest, and then the first.
     """
-    votes = Counter()
+    votes: Counter[Folder] = Counter()
     for file_name in file_names:
         *subfolders, name = PurePosixPath(file_name).parts or ("",)
         for folder in folders.get(name, ()):
@@ -258,7 +254,7 @@ def check_images(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
             file.findings[WITHOUT_BOXES].append(where)
         if picture.wrong:
             file.findings[picture.wrong].append(f"{where}: {picture.reason}" if picture.reason else where)
-        elif stated != picture.size:
+        elif picture.size is not None and stated != picture.size:
             said = " x ".join(map(reprlib.repr, stated))
             file.findings[OTHER_SIZE].append(f"{where}: stated {said}, it has {picture.size[0]} x {picture.size[1]}")
 
@@ -281,7 +277,7 @@ def check_boxes(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
             box, area = reprlib.repr(annotation.get("bbox")), reprlib.repr(annotation.get("area"))
             file.findings[NO_AREA].append(f"{where}: bbox {box}, area {area}")
         elif image is not None:
-            size = pictures[file.path(image)].size or (image.get("width"), image.get("height"))
+            size: tuple[Any, Any] = pictures[file.path(image)].size or (image.get("width"), image.get("height"))
             x, y, width, height = map(float, annotation["bbox"])
             if all(map(is_finite, size)):
                 beyond = max(-x, -y, x + width - size[0], y + height - size[1])
@@ -292,7 +288,8 @@ def check_boxes(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
 
 def has_area(annotation: dict[str, Any]) -> bool:
     """Whether an annotation has a box of at least 1 x 1 px and an area above 0: MMDetection takes no other to train."""
-    box, area = annotation.get("bbox"), annotation.get("area")
+    box: Any = annotation.get("bbox")
+    area: Any = annotation.get("area")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, [*box, area])):
         return False
     return box[2] >= 1 and box[3] >= 1 and area > 0
@@ -312,7 +309,7 @@ def check_shared_images(files: list[AnnotationFile], pictures: dict[Path, Pictur
             if digest is not None:
                 alike[digest].append((file, name))
     for group in alike.values():
-        first = {}  # of each file
+        first: dict[str, str] = {}  # name of each annotation file -> the first such image in it
         for file, name in group:
             if file.name in first:
                 file.findings[TWICE].append(f"{name} is {first[file.name]}")
@@ -324,7 +321,7 @@ def check_shared_images(files: list[AnnotationFile], pictures: dict[Path, Pictur
 
 
 def table(files: list[AnnotationFile]) -> str:
-    """A row for each number and each kind of finding, a column for each annotation file."""
+    """Make the table: a row per number and kind of finding, a column per annotation file."""
     kinds = files[0].findings
     rows = [
         ["", *(file.name for file in files)],
@@ -335,16 +332,12 @@ def table(files: list[AnnotationFile]) -> str:
         *([kind, *(str(len(file.findings[kind])) for file in files)] for kind in kinds if kind in INFORMATION),
         *([kind, *(str(len(file.findings[kind]) or "ok") for file in files)] for kind in kinds if kind in PROBLEMS),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for title, *cells in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([title.ljust(widths[0]), *aligned]))
-    return "\n".join(lines)
+    alignment = ["left", *["right"] * len(files)]
+    return tabulate(rows, tablefmt="plain", colalign=alignment, disable_numparse=True)
 
 
 def examples(files: list[AnnotationFile]) -> str:
-    """What goes below the table: the first findings of each kind in each annotation file; empty if there are none."""
+    """List what goes below the table: the first findings of each kind in each annotation file, if there are any."""
     lines = []
     for kind in files[0].findings:
         for file in files:

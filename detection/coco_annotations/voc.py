@@ -1,26 +1,35 @@
-"""Pascal VOC's annotations, an XML file for each image, as one COCO file."""
+"""Pascal VOC's annotations, an XML file per image, as one COCO file."""
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DTDForbidden
+from defusedxml.ElementTree import parse
 
 from saratrx import sar_image
-from saratrx.errors import InputError
+from saratrx.command_line import option
+from saratrx.errors import InputError, first_line
 
 
-class PlainTreeBuilder(ElementTree.TreeBuilder):
-    """Builds trees of XML without document types, whose entities can grow to gigabytes."""
+@dataclass(frozen=True)
+class VocOptions:
+    """The annotations."""
 
-    def doctype(self, name: str, public_id: str, system: str) -> None:
-        """Refuse; the parser calls this before it reads any entity."""
-        raise ValueError(f"it has a document type (<!DOCTYPE {name}), which is not safe to read; remove that")
+    xml_folder: Path = option(positional=True, help="folder of the XML files")
+    output: Path = option(positional=True, help="the COCO file (.json)")
+    list: Path | None = option(None, help="the images to take: a file with a stem per line", default_text="all")
+    images: Path | None = option(None, help="folder of the images, where the XML lacks their names or sizes")
+    classes: tuple[str, ...] | None = option(None, help="in the order of their ids", default_text="those found, sorted")
+    from_zero: bool = option(False, help="corners are edges counted from 0, not pixels counted from 1")
 
 
 def xml_files(folder: Path, list_file: Path | None) -> list[Path]:
-    """The XML files of a folder, by name: all, or those whose stem begins a line of `list_file`.
+    """List the XML files of a folder, by name: all, or those whose stem begins a line of `list_file`.
 
     Raises:
         InputError: if there are none, or a listed one is missing.
@@ -106,26 +115,32 @@ def image_files(folder: Path | None) -> dict[str, list[str]]:
     return found
 
 
-def read_xml(path: Path) -> ElementTree.Element:
-    """The root of a Pascal VOC file.
+def read_xml(path: Path) -> Element:
+    """Read a Pascal VOC file, and give its root.
 
     Raises:
         InputError: if it is no XML, not VOC's, or has a document type.
 
     """
     try:
-        root = ElementTree.parse(path, ElementTree.XMLParser(target=PlainTreeBuilder())).getroot()
+        root = parse(path, forbid_dtd=True).getroot()  # entities of a document type can grow to gigabytes
+    except DTDForbidden as error:
+        raise InputError(
+            f"{path} cannot be read as XML: it has a document type (<!DOCTYPE {error.name}), which is not safe to "
+            "read; remove that"
+        ) from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two: of an unknown encoding
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    except (ParseError, ValueError, LookupError) as error:  # the latter two: of an unknown encoding
         raise InputError(f"{path} cannot be read as XML: {error}") from error
-    if root.tag != "annotation":
-        raise InputError(f"{path} is no Pascal VOC annotation: it begins with <{root.tag}>, not <annotation>")
+    if root is None or root.tag != "annotation":
+        found = "nothing" if root is None else f"<{root.tag}>"
+        raise InputError(f"{path} is no Pascal VOC annotation: it begins with {found}, not <annotation>")
     return root
 
 
-def name_of_image(path: Path, root: ElementTree.Element, images: Path | None, by_stem: dict[str, list[str]]) -> str:
-    """The image that an XML file is about: the one it names, if that is an image file, else the one with its stem.
+def name_of_image(path: Path, root: Element, images: Path | None, by_stem: dict[str, list[str]]) -> str:
+    """Name the image that an XML file is about: the one it names, if that is an image file, else the one with its stem.
 
     Raises:
         InputError: if there is no such image, or if `images`, needed to look for it, is None.
@@ -142,7 +157,7 @@ def name_of_image(path: Path, root: ElementTree.Element, images: Path | None, by
     return found[0]
 
 
-def size_of_image(path: Path, root: ElementTree.Element, images: Path | None, file_name: str) -> tuple[int, int]:
+def size_of_image(path: Path, root: Element, images: Path | None, file_name: str) -> tuple[int, int]:
     """Width and height in pixels, by the XML, or by the image where the XML says nothing or 0.
 
     Raises:
@@ -158,8 +173,8 @@ def size_of_image(path: Path, root: ElementTree.Element, images: Path | None, fi
     return width, height
 
 
-def bounding_box(path: Path, element: ElementTree.Element, from_zero: bool) -> list[float]:
-    """An object's box: left and upper edge, width and height, in pixels from the image's upper left corner.
+def bounding_box(path: Path, element: Element, from_zero: bool) -> list[float]:
+    """Read an object's box: left and upper edge, width and height, in pixels from the image's upper left corner.
 
     VOC numbers pixels from 1, and (xmax, ymax) is the last one inside: pixel n lies between the edges n - 1 and n, so
     that the box begins at xmin - 1 and ends at xmax. Counted from zero, the numbers are the edges themselves, from 0 to
@@ -189,13 +204,13 @@ def bounding_box(path: Path, element: ElementTree.Element, from_zero: bool) -> l
     return [left, top, right - left, bottom - top]
 
 
-def text(element: ElementTree.Element, name: str) -> str:
-    """What stands in an element below another; empty if there is none."""
+def text(element: Element, name: str) -> str:
+    """Read what stands in an element below another; empty if there is none."""
     return (element.findtext(name) or "").strip()
 
 
-def number(path: Path, element: ElementTree.Element, name: str, default: str = "") -> float:
-    """The number in an element below another.
+def number(path: Path, element: Element, name: str, default: str = "") -> float:
+    """Read the number in an element below another.
 
     Raises:
         InputError: if it is no finite number.

@@ -6,7 +6,8 @@ custom_imports = dict(imports=["hivit_det"])
 
 import warnings
 
-from hivit_det.installation import check_imports, check_packages
+from coco_annotations.installation import check_imports
+from hivit_det.installation import check_packages
 
 check_packages()
 check_imports("torchvision", "cv2", "mmengine", "mmcv")

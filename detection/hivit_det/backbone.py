@@ -26,7 +26,7 @@ class MapNorm(nn.LayerNorm):
 
 @MODELS.register_module(name="HiViT")
 class HiViTBackbone(HiViT):
-    """The encoder, giving one map for each of `out_indices`, in order of depth.
+    """The encoder, giving a map per level of `out_indices`, in order of depth.
 
     Args:
         img_size: side in pixels of the images that the position embedding was trained for.
@@ -68,7 +68,7 @@ class HiViTBackbone(HiViT):
         self.freeze(frozen_stages)
 
     def block_of(self, index: str | int) -> int:
-        """The block after which a level is taken."""
+        """Tell the block after which a level is taken."""
         merges = [i for i, block in enumerate(self.blocks) if isinstance(block, PatchMerge)]
         if index == "H":
             return H_BLOCK
@@ -80,7 +80,7 @@ class HiViTBackbone(HiViT):
         return self.first_attention + index
 
     def add_pyramid(self, out_indices: Sequence[str | int]) -> None:
-        """Layers that bring four levels to strides 4, 8, 16 and 32; missing fine levels are made from coarse ones."""
+        """Add layers that bring four levels to strides 4 to 32; fine ones that are missing are made of coarse ones."""
         if len(out_indices) != 4 or ("M" in out_indices and "H" not in out_indices):
             raise InputError(f"out_indices {list(out_indices)}: with_fpn needs four levels, and 'H' where 'M' is")
         width = self.num_features
@@ -108,7 +108,7 @@ class HiViTBackbone(HiViT):
             load_encoder(self, self.init_cfg["checkpoint"], missing_ok=("fpn",))
 
     def position_embedding(self, grid: Grid) -> torch.Tensor | float:
-        """The trained embedding at the size of the token grid, [1, N, D].
+        """Give the trained embedding at the size of the token grid, [1, N, D].
 
         It is stretched by (rows + 0.1) / trained rows, as published: the tenth keeps rounding from losing a row.
         """
@@ -118,8 +118,10 @@ class HiViTBackbone(HiViT):
         scale = tuple((new + 0.1) / old for new, old in zip(grid, self.grid, strict=True))
         return F.interpolate(table, scale_factor=scale, mode="bicubic", align_corners=False).flatten(2).mT
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Images [B, 3, H, W], sides multiples of 16 (of 32 with `with_fpn`) -> a map for each level."""
+    def forward(  # type: ignore[override]  # MMDetection wants levels, the encoder gives tokens
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Images [B, 3, H, W], sides multiples of 16 (of 32 with `with_fpn`) -> a map per level."""
         grid = self.grid_of(*x.shape[-2:])
         x = self.patch_embed(x)
         levels = []
@@ -159,7 +161,7 @@ def split_windows(tokens: torch.Tensor, grid: Grid, side: int) -> torch.Tensor:
 
 
 def join_windows(windows: torch.Tensor, grid: Grid, side: int, batch: int) -> torch.Tensor:
-    """What `split_windows` split, without its padding: [B, rows * columns, C]."""
+    """Undo `split_windows`, and leave its padding out: [B, rows * columns, C]."""
     rows, columns = grid
     down, across = -(-rows // side), -(-columns // side)
     padded = windows.reshape(batch, down, across, side, side, -1).transpose(2, 3)

@@ -4,15 +4,21 @@ MMDetection numbers labels in the annotation file's order, so that one model wou
 """
 
 from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
+from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
+
+FIGURES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")  # the first six of pycocotools' statistics
 
 
 def category_ids(coco: COCO, names: Sequence[str]) -> list[int]:
-    """The ids of categories of an annotation file, in the order of `names`."""
+    """Give the ids of categories of an annotation file, in the order of `names`."""
     ids = {category["name"]: category["id"] for category in coco.dataset["categories"]}
     return [ids[name] for name in names]
 
@@ -20,7 +26,7 @@ def category_ids(coco: COCO, names: Sequence[str]) -> list[int]:
 class CocoInOrder(COCO):
     """An annotation file that lists categories in the order in which they are asked for."""
 
-    def get_cat_ids(self, cat_names: Sequence[str] = (), **kwargs) -> list[int]:
+    def get_cat_ids(self, cat_names: Sequence[str] = (), **kwargs: Any) -> list[int]:
         """Ids by name, as CocoDataset asks for them."""
         return category_ids(self, cat_names) if cat_names else super().get_cat_ids(**kwargs)
 
@@ -32,11 +38,52 @@ class CocoByName(CocoDataset):
     COCOAPI = CocoInOrder
 
 
+def valid_mean(values: Any) -> float | None:
+    """Mean of the values that are not -1, which is pycocotools' mark of nothing to find; None if there are none."""
+    values = np.asarray(values)
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else None
+
+
 @METRICS.register_module()
 class CocoMetricByName(CocoMetric):
-    """CocoMetric, with labels in the order of the data set's classes."""
+    """CocoMetric, with labels in the order of the data set's classes.
 
-    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
+    After an evaluation of boxes, `figures` holds COCO's in full precision (the log has three digits), and `per_class`
+    the mAP and the mAP_50 of each class; both in [0, 1], None where there is nothing to find.
+    """
+
+    figures: dict[str, float | None]
+    per_class: dict[str, dict[str, float | None]]
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Evaluate what was found; runs in the first process alone."""
+        self.figures, self.per_class = {}, {}
+        kept = []
+
+        def keep(*args: Any) -> COCOeval:
+            kept.append(COCOeval(*args))
+            return kept[-1]
+
+        with patch.object(coco_metric, "COCOeval", keep):  # the metric would throw it away
+            rounded = super().compute_metrics(results)
+        for evaluation in kept:
+            if evaluation.params.iouType == "bbox" and evaluation.params.useCats:
+                self.note(evaluation)
+        return rounded
+
+    def note(self, evaluation: COCOeval) -> None:
+        """Keep the figures of an evaluation."""
+        self.figures = {name: valid_mean(evaluation.stats[i]) for i, name in enumerate(FIGURES)}
+        # of all areas, and with the most boxes per image: [thresholds, recalls, classes]
+        precision = evaluation.eval["precision"][..., 0, -1]
+        half = np.isclose(evaluation.params.iouThrs, 0.5)
+        names = {category["id"]: category["name"] for category in self._coco_api.dataset["categories"]}
+        for i, number in enumerate(evaluation.params.catIds):
+            of_class = precision[:, :, i]
+            self.per_class[names[number]] = {"mAP": valid_mean(of_class), "mAP_50": valid_mean(of_class[half])}
+
+    def results2json(self, results: Sequence[dict[str, Any]], outfile_prefix: str) -> dict[str, str]:
         """Write what was found, with the ids of the annotation file."""
         if not self._coco_api:
             return super().results2json(results, outfile_prefix)

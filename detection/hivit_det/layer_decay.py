@@ -8,6 +8,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from saratrx.errors import InputError
+from saratrx.layer_decay import layer_decay_groups
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -19,7 +20,7 @@ class HiViTLayerDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
     Biases and norms are not decayed towards 0; frozen parameters are left out.
     """
 
-    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs) -> None:
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
         """Add the groups of a detector to `params`.
 
         Raises:
@@ -27,17 +28,16 @@ class HiViTLayerDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
 
         """
         rate, depth = self.paramwise_cfg["layer_decay_rate"], self.paramwise_cfg["num_layers"]
-        backbone = module.backbone
+        backbone: Any = module.backbone
         top = backbone.decay_layer("fpn1.weight")
         if top != depth + 1:
             raise InputError(f"paramwise_cfg num_layers {depth}: the backbone has {top - 1} attention blocks")
-        groups: dict[tuple[int, bool], dict[str, Any]] = {}
-        for name, parameter in module.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            layer = backbone.decay_layer(name.removeprefix("backbone.")) if name.startswith("backbone.") else top
-            decays = parameter.ndim > 1
-            scaled = {"lr": self.base_lr * rate ** (top - layer), "weight_decay": self.base_wd if decays else 0.0}
-            groups.setdefault((layer, decays), {"params": [], **scaled})["params"].append(parameter)
-        params += [groups[key] for key in sorted(groups)]
+
+        def layer_of(name: str) -> int:
+            return backbone.decay_layer(name.removeprefix("backbone.")) if name.startswith("backbone.") else top
+
+        groups = layer_decay_groups(
+            module.named_parameters(), layer_of, top, lr=self.base_lr, weight_decay=self.base_wd, rate=rate
+        )
+        params += groups
         print_log(f"{len(groups)} parameter groups, rates from {params[0]['lr']:.2e} to {self.base_lr:.2e}", "current")

@@ -31,7 +31,7 @@ class Operators(ModuleType):
 
     @staticmethod
     def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int) -> torch.Tensor:
-        """Indices of the boxes that stay, by falling score.
+        """Suppress boxes that overlap better ones; give the indices of those that stay, by falling score.
 
         Args:
             boxes: [N, 4], x1, y1, x2, y2.

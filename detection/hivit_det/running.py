@@ -3,27 +3,43 @@
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 
-from saratrx.errors import InputError
+from saratrx.command_line import option
+from saratrx.errors import InputError, first_line, raise_problems
+from saratrx.files import refused_if_unwritable
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that training and testing have in common."""
-    parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config>)")
-    parser.add_argument("--data-root", type=Path, help="the data set's folder (default: the config's)")
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="any key of the config")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by the launcher")
+@dataclass(frozen=True)
+class RunOptions:
+    """The run."""
+
+    config: Path = option(positional=True, help="config file, such as configs/_hivit_/hivit_base_SSDD.py")
+    work_dir: str | None = option(
+        None, help="where logs, checkpoints and results go", default_text="work_dirs/<config>"
+    )
+    data_root: Path | None = option(None, help="the data set's folder", default_text="the config's")
+    launcher: Literal["none", "pytorch", "slurm", "mpi"] = option("none", help="what has started the processes")
+    cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE", help="any key of the config")
+    local_rank: int = option(0, names=("--local_rank",), help="set by the launcher", default_text="")
+
+    def __post_init__(self) -> None:
+        raise_problems([f"--cfg-options {each}: give KEY=VALUE" for each in self.cfg_options if "=" not in each])
 
 
 def open_config(path: Path) -> Config:
-    """A config file as it is.
+    """Open a config file as it is.
 
     Raises:
         InputError: if it cannot be read.
@@ -37,33 +53,42 @@ def open_config(path: Path) -> Config:
         raise InputError(f"{path} cannot be read as a config: {error}") from error
 
 
-def read_config(args: argparse.Namespace) -> Config:
-    """The config file that the options name, changed as they say.
+def read_config(options: RunOptions) -> Config:
+    """Read the config file that the options name, and change it as they say.
 
     Raises:
-        InputError: if it cannot be read, an option has no value, or more GPUs are asked for than there are.
+        InputError: if it cannot be read or changed so, or more GPUs are asked for than there are.
 
     """
     check_devices()
-    cfg = open_config(args.config)
-    without_value = [option for option in args.cfg_options if "=" not in option]
-    if without_value:
-        raise InputError(f"--cfg-options {without_value[0]}: give KEY=VALUE")
+    cfg = open_config(options.config)
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="*", action=DictAction, default={})
     try:
-        cfg.merge_from_dict(parser.parse_args(["--cfg-options", *args.cfg_options]).cfg_options)
+        cfg.merge_from_dict(parser.parse_args(["--cfg-options", *options.cfg_options]).cfg_options)
     except (TypeError, KeyError) as error:
-        raise InputError(f"--cfg-options {' '.join(args.cfg_options)}: {error}") from error
-    if args.data_root:
+        raise InputError(f"--cfg-options {' '.join(options.cfg_options)}: {error}") from error
+    if options.data_root:
         for part in ("train", "val", "test"):
             dataset = cfg[f"{part}_dataloader"].dataset
-            dataset.data_root = f"{args.data_root}/"
+            dataset.data_root = f"{options.data_root}/"
             if part != "train":
-                cfg[f"{part}_evaluator"].ann_file = str(args.data_root / dataset.ann_file)
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{args.config.stem}"
+                cfg[f"{part}_evaluator"].ann_file = str(options.data_root / dataset.ann_file)
+    cfg.launcher = options.launcher
+    cfg.work_dir = options.work_dir or cfg.get("work_dir") or f"work_dirs/{options.config.stem}"
     return cfg
+
+
+def make_work_dir(path: str) -> None:
+    """Make the folder of a run, and see that it can be written to: now, rather than after hours.
+
+    Raises:
+        InputError: if it cannot.
+
+    """
+    with refused_if_unwritable(f"--work-dir {path}"):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
 
 
 @contextmanager
@@ -107,14 +132,16 @@ def check_data(dataset: ConfigDict) -> None:
     try:
         found = [category["name"] for category in json.loads(path.read_text(encoding="utf-8"))["categories"]]
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; set data_root to the data set's folder") from error
+        raise InputError(
+            f"{path} cannot be read: {first_line(error)}; set data_root to the data set's folder"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no COCO annotation file: it has no categories") from error
     classes = list(dataset.metainfo.classes)
     if set(classes) != set(found):
         raise InputError(f"{path} has the classes {', '.join(found)}, and the config {', '.join(classes)}")
     if classes != found:
-        print(f"{path} lists its classes in another order than the config; the config's is taken", flush=True)
+        log.info("%s lists its classes in another order than the config; the config's is taken", path)
 
 
 def check_devices() -> None:

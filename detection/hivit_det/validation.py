@@ -3,20 +3,29 @@
 Published detectors choose their best epoch on the test set, which flatters the figure.
 """
 
-import hashlib
 import json
-import re
-from collections import defaultdict
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 from mmengine.config import Config
 
-from hivit_det.json_file import write_json
-from saratrx.errors import InputError
+from coco_annotations.hold_out import split_by_scene, write_once
+from saratrx.command_line import option
+from saratrx.errors import InputError, first_line, raise_problems
 
-# P0001_1200_2000_3600_4400 is a tile of P0001, and 12_3 of 12; scene_7 is an image of its own
-TILE = re.compile(r"(?P<scene>.+?)([_-]\d+){2,}|(?P<number>\d+)[_-]\d+")
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """What the best epoch is chosen by."""
+
+    val_from_train: float | None = option(
+        None, metavar="SHARE", help="validate on this share of the training set", default_text="the config's set"
+    )
+
+    def __post_init__(self) -> None:
+        share = self.val_from_train
+        if share is not None and not 0 < share < 1:
+            raise_problems([f"--val-from-train {share:g}: must be above 0 and below 1"])
 
 
 def hold_out(cfg: Config, share: float) -> None:
@@ -33,64 +42,10 @@ def hold_out(cfg: Config, share: float) -> None:
     try:
         parts = split_by_scene(json.loads(source.read_text(encoding="utf-8")), share)
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}; set data_root to the data's folder") from error
+        raise InputError(f"{source} cannot be read: {first_line(error)}; set data_root to the data's folder") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{source}: {error}") from error
     val.data_root, val.data_prefix = train.get("data_root", ""), train.data_prefix
     for name, dataset, content in zip(("train", "val"), (train, val), parts, strict=True):
         dataset.ann_file = str(write_once(Path(cfg.work_dir, "validation-split", f"{name}.json").absolute(), content))
     cfg.val_evaluator.ann_file = val.ann_file
-
-
-def split_by_scene(content: dict[str, Any], share: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a COCO annotation file to one for training and one for validation, with about `share` of the images.
-
-    Tiles of a scene stay together, where names tell them (`scene_of`). Which scenes are held out depends on the names
-    alone: by their hash, as long as they fit into the share.
-
-    Raises:
-        ValueError: if nothing would be left for one of the two.
-
-    """
-    scenes = defaultdict(list)
-    for image in content["images"]:
-        scenes[scene_of(image["file_name"])].append(image["id"])
-    order = sorted(scenes, key=lambda scene: hashlib.sha256(scene.encode()).digest())
-    held: set[int] = set()
-    for scene in order:
-        if len(held) + len(scenes[scene]) <= share * len(content["images"]):
-            held.update(scenes[scene])
-    if not held:
-        raise ValueError(f"none of its {len(scenes)} scenes is small enough to hold out {share:.0%} of its images")
-    if len(held) == len(content["images"]):
-        raise ValueError(f"to hold out {share:.0%} of its images leaves nothing to train on")
-    print(f"validation: {len(held)} of {len(content['images'])} training images, of {len(scenes)} scenes", flush=True)
-    return part_of(content, {image["id"] for image in content["images"]} - held), part_of(content, held)
-
-
-def part_of(content: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
-    """The part of a COCO annotation file that is about some of its images."""
-    return content | {
-        "images": [image for image in content["images"] if image["id"] in image_ids],
-        "annotations": [box for box in content["annotations"] if box["image_id"] in image_ids],
-    }
-
-
-def scene_of(file_name: str) -> str:
-    """The scene that an image was cut from, by its name: what stands before two or more numbers, else all of it."""
-    name = str(PurePosixPath(file_name).with_suffix(""))
-    tile = TILE.fullmatch(name)
-    return (tile["scene"] or tile["number"]) if tile else name
-
-
-def write_once(path: Path, content: dict[str, Any]) -> Path:
-    """Write a JSON file; every process may do it.
-
-    Raises:
-        InputError: if there is one with other content: the run that is there was validated on other images.
-
-    """
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != content:
-        raise InputError(f"{path} is of another split; give this run a --work-dir of its own")
-    write_json(path, content)
-    return path

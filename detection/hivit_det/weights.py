@@ -8,16 +8,19 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from saratrx.checkpoint import load_all, load_checkpoint
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 
 def read_detector(path: str | Path) -> dict[str, Any]:
-    """What tools/train.py saved in a file: the weights under `model`, and what MMEngine keeps beside them.
+    """Read what tools/train.py saved in a file: the weights under `model`, and what MMEngine keeps beside them.
 
     Raises:
         CheckpointError: for a file that is missing, torn, without weights, or that could run code.
 
     """
-    return load_checkpoint(path, allowed=[*LOG_TYPES, (statistic, "builtins.getattr")])
+    return load_checkpoint(path, allowed=ALLOWED)
 
 
 def load_detector(model: nn.Module, path: str | Path) -> None:
@@ -29,23 +32,24 @@ def load_detector(model: nn.Module, path: str | Path) -> None:
     """
     weights = read_detector(path)["model"]
     load_all(model, weights, path)
-    print(f"weights from {path}: all {len(weights)} tensors of the detector", flush=True)
+    log.info("weights from %s: all %d tensors of the detector", path, len(weights))
 
 
 def statistic(owner: type, name: str) -> object:
-    """A method of HistoryBuffer; stands in for `getattr` in files, which could reach anything."""
+    """Give a method of HistoryBuffer; stands in for `getattr` in files, which could reach anything."""
     if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
         raise ValueError(f"{name} of {owner} is no statistic of a log")
     return getattr(owner, name)
 
 
 # MMEngine's checkpoints hold the curves since the last line of the log as pickled arrays
-LOG_TYPES = (
+ALLOWED: list[Any] = [
     HistoryBuffer,
     np.ndarray,
     np.dtype,
     type(np.dtype(np.float64)),
     type(np.dtype(np.int64)),
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
-)
+    np.zeros(1).__reduce__()[0],  # NumPy's functions that make an array and a number again
+    np.float64(0).__reduce__()[0],
+    (statistic, "builtins.getattr"),
+]

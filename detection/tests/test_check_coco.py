@@ -2,19 +2,15 @@
 
 import json
 import re
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from detection_tools import run_and_list_imports, run_here
 from PIL import Image
 
-from hivit_det import coco_check
+from coco_annotations import coco_check
 from saratrx.errors import InputError
-
-TOOL = Path(__file__).parents[1] / "tools/check_coco.py"
 
 
 def make_set(root):
@@ -55,13 +51,10 @@ def findings(root, classes=None):
     return [{kind: lines for kind, lines in file.findings.items() if lines} for file in files]
 
 
-def run(monkeypatch, capsys, *args):
+def run(*args):
     """The tool in this process: exit code and output."""
-    monkeypatch.setattr(sys, "argv", ["check_coco.py", *map(str, args)])
-    monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    return stop.value.code, *capsys.readouterr()
+    done = run_here("tools/check_coco.py", *args)
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_a_clean_set_has_no_problems(root):
@@ -250,16 +243,16 @@ def test_one_file_is_checked_from_its_own_folder(root, monkeypatch):
     assert (file.name, file.folder.as_posix(), file.problems()) == ("annotations/train.json", "images/train", 0)
 
 
-def test_the_table_and_examples_say_what_was_found(root, monkeypatch, capsys):
+def test_the_table_and_examples_say_what_was_found(root):
     (root / "other.json").write_text("[1]")
-    code, out, _ = run(monkeypatch, capsys, root)
+    code, out, _ = run(root)
     assert code == 0
     assert "left out, as other JSON: other.json" in out
     assert re.search(r"ok\n\nproblems: none\n$", out)
     change(root, lambda content: [box.update(bbox=[0, 0, 62, 40]) for box in content["annotations"]])
     change(root, lambda content: content["annotations"].append(content["annotations"][5] | {"id": 77}))
     change(root, lambda content: content["annotations"].__delitem__(slice(0, 2)), "test")
-    code, out, _ = run(monkeypatch, capsys, root)
+    code, out, _ = run(root)
     assert code == 1
     rows = {line[:40].strip(): line[40:].split() for line in out.splitlines()[1:20]}
     assert rows[""] == ["annotations/test.json", "annotations/train.json"]
@@ -273,21 +266,21 @@ def test_the_table_and_examples_say_what_was_found(root, monkeypatch, capsys):
     assert below[5:] == ["  and 2 more", "", "problems: 7"]
 
 
-def test_the_tool_compares_with_a_config(root, tmp_path, monkeypatch, capsys):
+def test_the_tool_compares_with_a_config(root, tmp_path):
     dataset = "dict(dataset=dict(metainfo=dict(classes=('car', {}))))"
     same, other, mixed, none = (tmp_path / f"{name}.py" for name in ("same", "other", "mixed", "none"))
     for path, names in ((same, ("ship",) * 3), (other, ("tank",) * 3), (mixed, ("ship", "ship", "tank"))):
         parts = zip(("train", "val", "test"), names, strict=True)
         path.write_text("\n".join(f"{part}_dataloader = {dataset.format(repr(name))}" for part, name in parts))
     none.write_text("model = dict()")
-    assert run(monkeypatch, capsys, root, "--config", same)[0] == 0
-    code, out, _ = run(monkeypatch, capsys, root, "--config", other)
+    assert run(root, "--config", same)[0] == 0
+    code, out, _ = run(root, "--config", other)
     assert (code, "'ship' is not in the config" in out, out.endswith("problems: 4\n")) == (1, True, True)
     for path, sentence in (
         (mixed, "has not the same classes for training"),
         (none, "has no classes for training, validation and test"),
     ):
-        code, _, error = run(monkeypatch, capsys, root, "--config", path)
+        code, _, error = run(root, "--config", path)
         assert code == 2
         assert f"{path} {sentence}" in error
 
@@ -313,19 +306,21 @@ def test_unusable_files_get_one_sentence(root, text, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_without_annotation_files_is_refused(tmp_path, monkeypatch, capsys):
+def test_a_folder_without_annotation_files_is_refused(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     for path in (tmp_path, tmp_path / "list.json"):
         with pytest.raises(InputError, match="is or holds no COCO annotation file"):
             coco_check.find(path)
-    code, out, error = run(monkeypatch, capsys, tmp_path / "absent")
+    code, out, error = run(tmp_path / "absent")
     assert (code, out) == (2, "")
     assert error.startswith(f"error: {tmp_path / 'absent'}: no such file or folder; give ")
 
 
-def test_the_command(root, tmp_path):
+def test_the_command_needs_no_pytorch(root, tmp_path):
     change(root, entry("images", 0, file_name="\ud800.png"))  # a name that cannot be printed
-    done = subprocess.run([sys.executable, TOOL, "set"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done, imported = run_and_list_imports("tools/check_coco.py", "set", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
+    assert {"coco_annotations", "saratrx", "numpy"} <= imported
+    assert not imported & {"torch", "torchvision", "timm", "mmengine", "mmcv", "mmdet", "hivit_det"}
     assert r"image 0, \ud800.png" in done.stdout
     assert done.stdout.endswith("problems: 1\n")

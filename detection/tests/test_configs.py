@@ -1,6 +1,5 @@
 """The published configs say what the publication does, and build with released MMDetection."""
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.registry import init_default_scope
 
 import hivit_det  # noqa: F401 -- registers what the configs name
-from hivit_det.running import add_options, read_config
+from hivit_det.running import RunOptions, read_config
+from saratrx.command_line import parse
 from saratrx.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs/_hivit_"
@@ -29,10 +29,8 @@ FILES = {  # training and test annotations, training and test images
 
 
 def config(name, *options, size="base"):
-    parser = argparse.ArgumentParser()
-    parser.add_argument("config", type=Path)
-    add_options(parser)
-    return read_config(parser.parse_args([str(CONFIGS / f"hivit_{size}_{name}.py"), *options]))
+    words = [str(CONFIGS / f"hivit_{size}_{name}.py"), *options]
+    return read_config(parse([RunOptions], "A test.", words, hyphens=True)[0])
 
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch):

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from coco_annotations.hold_out import scene_of, split_by_scene
 from hivit_det.classes import CocoByName, CocoMetricByName
-from hivit_det.validation import hold_out, scene_of, split_by_scene
+from hivit_det.validation import hold_out
 from saratrx.errors import InputError
 
 
@@ -62,6 +63,10 @@ def test_labels_follow_the_config_whatever_the_file_lists_first(tmp_path, catego
     scores = metric.evaluate(1)
     assert scores["coco/ship_precision"] == 1
     assert scores["coco/tank_precision"] == 0
+    assert metric.per_class["ship"] == pytest.approx({"mAP": 1, "mAP_50": 1})
+    assert metric.per_class["tank"] == {"mAP": 0, "mAP_50": 0}
+    assert [metric.figures[name] for name in ("mAP", "mAP_50", "mAP_75", "mAP_s")] == pytest.approx([0.5] * 4)
+    assert (metric.figures["mAP_m"], metric.figures["mAP_l"]) == (None, None)
 
 
 def test_scenes_are_told_by_names():

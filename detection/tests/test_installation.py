@@ -1,14 +1,17 @@
 """An installation whose parts do not fit is explained in one sentence."""
 
+import pkgutil
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from detection_tools import run_here
 
+import coco_annotations.installation
+from coco_annotations.installation import InstallationError
 from hivit_det import installation
-from hivit_det.installation import InstallationError
 
 STAGE = Path(__file__).parents[1]
 INSTALL = f"pip install -r {STAGE.parent / 'requirements_detection.txt'}"
@@ -16,11 +19,13 @@ INSTALL = f"pip install -r {STAGE.parent / 'requirements_detection.txt'}"
 
 def test_this_installation_is_fine():
     installation.check_packages()
-    installation.check_imports("mmdet.models")
+    coco_annotations.installation.check_imports("mmdet.models")
 
 
 def test_missing_packages(monkeypatch):
-    monkeypatch.setattr(installation, "find_spec", lambda name: None if name in ("mmcv", "mmdet") else name)
+    monkeypatch.setattr(
+        coco_annotations.installation, "find_spec", lambda name: None if name in ("mmcv", "mmdet") else name
+    )
     with pytest.raises(InstallationError) as raised:
         installation.check_packages()
     assert str(raised.value) == f"mmcv, mmdet not installed: {INSTALL}"
@@ -52,3 +57,30 @@ def test_a_tool_says_what_does_not_import(tmp_path):
         f"its packages do not fit together: {INSTALL}"
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "package"),
+    [
+        ("tools/train.py", "hivit_det"),
+        ("tools/test.py", "hivit_det"),
+        ("huge_image_infer.py", "hivit_det"),
+        ("tools/check_coco.py", "coco_annotations"),
+        ("tools/voc2coco.py", "coco_annotations"),
+    ],
+)
+def test_a_tool_says_how_to_install_the_project(monkeypatch, script, package):
+    monkeypatch.setitem(sys.modules, package, None)  # as after an update, before it is installed again
+    done = run_here(script, "--help")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {package} is not installed: pip install -r requirements_detection.txt, from the top of the project\n"
+    )
+
+
+def test_what_looks_at_annotations_needs_no_pytorch():
+    names = [f"coco_annotations.{module.name}" for module in pkgutil.iter_modules(coco_annotations.__path__)]
+    assert {"coco_annotations.hold_out", "coco_annotations.voc", "coco_annotations.coco_check"} <= set(names)
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "timm", "mmengine", "mmcv", "mmdet", "hivit_det"}

@@ -10,7 +10,7 @@ from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, rowcol
 
-from hivit_det import detection_files
+from hivit_det.scenes import detection_files
 from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import Detections
 from saratrx import sar_image

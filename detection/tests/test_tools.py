@@ -1,27 +1,25 @@
 """Training, resuming and testing with the tools, on a model and a set that take seconds."""
 
-import importlib
+import hashlib
 import json
-import os
+import random
 import re
-import socket
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from detection_tools import STAGE, run, run_here
 from mmengine.logging import HistoryBuffer
 from PIL import Image
 
+import saratrx
+from hivit_det.reproducible import SeedEachEpoch
 from hivit_det.weights import read_detector
 from saratrx.checkpoint import CheckpointError, save_checkpoint
-from saratrx.errors import InputError
-from saratrx.hivit import HiViT
-
-STAGE = Path(__file__).parents[1]
-SIZES = {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2, "img_size": 64}
+from saratrx.hivit import SIZES, HiViT
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def folder(tmp_path_factory):
         content["annotations"].append(box)
     (root / "boxes.json").write_text(json.dumps(content))
     torch.manual_seed(0)
-    save_checkpoint(root / "weights.pth", model=HiViT(**SIZES).state_dict())
+    save_checkpoint(root / "weights.pth", model=HiViT(**SIZES["micro"], img_size=64).state_dict())
     (root / "small.py").write_text(
         f'''
 _base_ = "{STAGE / "configs/_hivit_/hivit_tiny_simulated.py"}"
@@ -65,22 +63,10 @@ val_evaluator = dict(ann_file="{root}/boxes.json")
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=2, val_interval=2)
 optim_wrapper = dict(paramwise_cfg=dict(num_layers=2))
-default_hooks = dict(logger=dict(interval=1))
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=2))
 '''
     )
     return root
-
-
-def run(tool, *args, cwd):
-    command = [str(STAGE / "tools" / tool), *map(str, args)]
-    if tool.endswith(".py"):
-        command = [sys.executable, *command]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PORT": port, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=environment)
 
 
 def losses(work_dir, name="loss"):
@@ -94,49 +80,126 @@ def losses(work_dir, name="loss"):
     return found
 
 
-def test_training_is_resumed_with_the_same_losses_tested_and_done_in_mixed_precision(folder, tmp_path):
-    whole = run("train.py", folder / "small.py", "--work-dir", tmp_path / "whole", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr[-2000:]
-    assert re.search(r"loaded +absolute_pos_embed \(1\), patch_embed \(4\), blocks", whole.stdout)
-    assert "new     fpn1 (2), fpn2 (2), fpn3 (2), fpn4 (2)" in whole.stdout
-    assert "coco/bbox_mAP_50" in whole.stdout
-    short = ["--work-dir", tmp_path / "cut", "--cfg-options", "train_cfg.max_epochs=1"]
-    assert run("train.py", folder / "small.py", *short, cwd=tmp_path).returncode == 0
-    resumed = run("train.py", folder / "small.py", "--work-dir", tmp_path / "cut", "--resume", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def one_thread():
+    """Sums of a few threads differ in the last bit from those of one, which processes of their own have here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(folder, one_thread):
+    """A training of two epochs: its output, and its folder."""
+    done = run_here("tools/train.py", folder / "small.py", "--work-dir", folder / "whole")
+    assert done.returncode == 0, done.stderr
+    return done.stdout, folder / "whole"
+
+
+def cut_after_one_epoch(work_dir, copy):
+    """Copy what a run of two epochs that is killed in the second one leaves."""
+    shutil.copytree(work_dir, copy)
+    (copy / "epoch_2.pth").unlink()
+    (copy / "last_checkpoint").write_text(str(copy / "epoch_1.pth"))
+    for path in copy.glob("*/vis_data/scalars.json"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if json.loads(line).get("epoch") == 1))
+    return copy
+
+
+def test_training_tells_what_it_starts_from_and_what_it_reaches(whole):
+    out, _ = whole
+    assert re.search(r"loaded +absolute_pos_embed \(1\), patch_embed \(4\), blocks", out)
+    assert "new     fpn1 (2), fpn2 (2), fpn3 (2), fpn4 (2)" in out
+    assert "coco/bbox_mAP_50" in out
+
+
+def test_a_killed_training_is_resumed_with_the_same_losses(folder, whole, tmp_path):
+    cut = cut_after_one_epoch(whole[1], tmp_path / "cut")
+    assert losses(cut).keys() == {(1, 1), (1, 2)}
+    resumed = run("tools/train.py", folder / "small.py", "--work-dir", cut, "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    expected, found = losses(tmp_path / "whole"), losses(tmp_path / "cut")
-    assert len(expected) == 4
-    assert found.keys() == expected.keys()
-    assert found == expected
     assert "resumed epoch: 1" in resumed.stdout
-    tested = run("test.py", folder / "small.py", tmp_path / "whole/epoch_2.pth", "--work-dir", tmp_path / "t", cwd="/")
-    assert tested.returncode == 0, tested.stderr[-2000:]
-    options = ["--work-dir", tmp_path / "amp", "--amp", "--cfg-options", "train_cfg.max_epochs=1"]
-    assert run("train.py", folder / "small.py", *options, cwd=tmp_path).returncode == 0
-    amp, plain = (losses(tmp_path / kind, "loss_rpn_cls")[1, 1] for kind in ("amp", "whole"))
+    expected, found = losses(whole[1]), losses(cut)
+    assert len(expected) == 4
+    assert found == expected
+
+
+def test_mixed_precision_is_nearly_the_same(folder, whole, tmp_path):
+    changes = ["train_cfg.max_epochs=1", "visualizer.name=amp"]  # MMEngine keeps a visualizer by its name
+    options = ["--work-dir", tmp_path / "amp", "--amp", "--cfg-options", *changes]
+    assert run_here("tools/train.py", folder / "small.py", *options).returncode == 0
+    amp, plain = (losses(work_dir, "loss_rpn_cls")[1, 1] for work_dir in (tmp_path / "amp", whole[1]))
     assert amp != plain
     assert amp == pytest.approx(plain, rel=0.01)
-    scores = [re.findall(r"coco/bbox_mAP: ([\d.-]+)", text)[-1] for text in (whole.stdout, tested.stdout)]
+
+
+def test_a_test_gives_the_figures_of_the_last_validation_and_writes_them_down(folder, whole, tmp_path):
+    out, work_dir = whole
+    weights, change = work_dir / "epoch_2.pth", "visualizer.name=test"
+    options = ["--work-dir", tmp_path / "t", "--cfg-options", change]
+    tested = run_here("tools/test.py", folder / "small.py", weights, *options, cwd="/")
+    assert tested.returncode == 0, tested.stderr
+    scores = [re.findall(r"coco/bbox_mAP: ([\d.-]+)", text)[-1] for text in (out, tested.stdout)]
     assert scores[0] == scores[1]
+
+    results = json.loads((tmp_path / "t/results.json").read_text())
+    figures = results["figures"]
+    assert figures.keys() == {f"coco/bbox_mAP{suffix}" for suffix in ("", "_50", "_75", "_s", "_m", "_l")}
+    assert f"{figures['coco/bbox_mAP']:.4f}" != "0.0000"
+    assert round(figures["coco/bbox_mAP"], 3) == float(scores[0])
+    assert figures["coco/bbox_mAP_m"] is None  # there is no target of that size
+    assert results["per_class"].keys() == {"vehicle", "ship"}
+    assert results["per_class"]["ship"]["mAP"] == pytest.approx(figures["coco/bbox_mAP"], rel=1e-12)
+    assert results["per_class"]["ship"]["mAP_50"] == pytest.approx(figures["coco/bbox_mAP_50"], rel=1e-12)
+    assert results["per_class"]["vehicle"] == {"mAP": None, "mAP_50": None}
+    assert results["classes"] == ["vehicle", "ship"]
+    assert (results["config"], results["cfg_options"]) == (str(folder / "small.py"), [change])
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert results["checkpoint"] == {"path": str(weights), "sha256": digest}
+    assert results["data"] == {"annotations": str(folder / "boxes.json"), "images": 8}
+    assert results["versions"].keys() == {"saratrx", "torch", "mmdet", "numpy"}
+    assert results["versions"]["saratrx"] == saratrx.__version__
 
 
 def test_two_processes_train_resume_and_test(folder, tmp_path):
     config = [folder / "small.py", 2, "--val-from-train", 0.25]
-    for name, *options in (("whole",), ("cut", "--cfg-options", "train_cfg.max_epochs=1"), ("cut", "--resume")):
-        done = run("dist_train.sh", *config, "--work-dir", tmp_path / name, *options, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr[-2000:]
-    expected, found = losses(tmp_path / "whole"), losses(tmp_path / "cut")
-    assert len(expected) == 2  # six training images, in batches of four: one for each process
+    done = run("tools/dist_train.sh", *config, "--work-dir", tmp_path / "whole", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cut = cut_after_one_epoch(tmp_path / "whole", tmp_path / "cut")
+    split = cut / "validation-split"
+    shutil.rmtree(split)  # a run in another folder names other annotation files
+    done = run("tools/dist_train.sh", *config, "--work-dir", cut, "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path.name for path in split.iterdir()} == {"train.json", "val.json"}
+    expected, found = losses(tmp_path / "whole"), losses(cut)
+    assert len(expected) == 2  # six training images, in batches of four: one per process
     assert found == expected
-    weights = tmp_path / "whole/epoch_2.pth"
-    for options in ([1], [2]):
-        done = run("dist_test.sh", folder / "small.py", weights, *options, "--work-dir", tmp_path / "t", cwd=tmp_path)
+    weights, results = tmp_path / "whole/epoch_2.pth", []
+    for processes in (1, 2):
+        options = [processes, "--work-dir", tmp_path / f"test-{processes}"]
+        done = run("tools/dist_test.sh", folder / "small.py", weights, *options, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-2000:]
-        scores = re.findall(r"coco/bbox_mAP_75: ([\d.-]+)", done.stdout)
-        assert len(set(scores)) == 1
-    for arguments in (["dist_train.sh", folder / "small.py"], ["dist_test.sh", folder / "small.py", weights, "all"]):
-        done = run(*arguments, cwd=tmp_path)
+        assert len(set(re.findall(r"coco/bbox_mAP_75: ([\d.-]+)", done.stdout))) == 1
+        results.append(json.loads((tmp_path / f"test-{processes}/results.json").read_text()))
+    assert results[0] == results[1]
+
+
+def test_the_number_of_processes_must_be_given(folder, tmp_path):
+    for arguments in (["dist_train.sh", folder / "small.py"], ["dist_test.sh", folder / "small.py", "w.pth", "all"]):
+        done = run(f"tools/{arguments[0]}", *arguments[1:], cwd=tmp_path)
         assert (done.returncode, done.stderr[:13]) == (2, "error: usage:")
+
+
+def test_an_epoch_has_random_numbers_of_its_own():
+    SeedEachEpoch().before_train_epoch(SimpleNamespace(seed=3, epoch=2))
+    drawn = random.random(), np.random.random(), torch.rand(1)
+    seed = int(np.random.SeedSequence((3, 2, 0)).generate_state(1)[0])  # as the first version had it
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    assert (random.random(), np.random.random(), torch.rand(1)) == drawn
 
 
 class Harmful:
@@ -155,7 +218,7 @@ def test_checkpoints_that_could_run_code_are_refused(folder, tmp_path):
     )
     with pytest.raises(CheckpointError, match="which can run code, so it was not opened"):
         read_detector(tmp_path / "harmful.pth")
-    done = run("train.py", folder / "small.py", "--resume", tmp_path / "harmful.pth", cwd=tmp_path)
+    done = run_here("tools/train.py", folder / "small.py", "--resume", tmp_path / "harmful.pth", cwd=tmp_path)
     assert done.returncode == 2
     assert not (tmp_path / "trace").exists()
     buffer = HistoryBuffer([1.0, 2.0], [1, 1])
@@ -163,7 +226,7 @@ def test_checkpoints_that_could_run_code_are_refused(folder, tmp_path):
     assert read_detector(tmp_path / "log.pth")["message_hub"]["loss"].mean() == 1.5
 
 
-def test_bad_input_gets_one_sentence(folder, tmp_path, monkeypatch):
+def test_bad_input_gets_one_sentence(folder, tmp_path):
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": "tank"}]}))
     small, sync = folder / "small.py", tmp_path / "sync.py"
@@ -191,12 +254,31 @@ model = dict(roi_head=dict(bbox_head=dict(norm_cfg=dict(_delete_=True, type="Syn
             "--launcher slurm needs GPUs; on a CPU use tools/dist_train.sh": [small, "--launcher", "slurm"],
             "sync.py has SyncBN, which needs GPUs; on a CPU give": [sync, "--launcher", "pytorch"],
         }
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(STAGE / "tools")
     for sentence, arguments in cases.items():
-        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
-        with pytest.raises(InputError, match=re.escape(sentence)):
-            importlib.import_module("train").main()
+        done = run_here("tools/train.py", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert (done.stderr[:7], done.stderr.count("\n")) == ("error: ", 1)
+
+
+def test_all_mistakes_of_a_command_line_are_told_at_once(folder, tmp_path):
+    wrong = ["--val-from-train", 2, "--seed", -1, "--cfg-options", "amp", "also"]
+    done = run_here("tools/train.py", folder / "small.py", *wrong, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: --cfg-options amp: give KEY=VALUE",
+        "error: --cfg-options also: give KEY=VALUE",
+        "error: --seed -1: must not be negative",
+        "error: --val-from-train 2: must be above 0 and below 1",
+    ]
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(folder, tmp_path):
+    (tmp_path / "file").touch()
+    for tool, *arguments in (("train.py", folder / "small.py"), ("test.py", folder / "small.py", "w.pth")):
+        done = run_here(f"tools/{tool}", *arguments, "--work-dir", tmp_path / "file/work", cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr == f"error: --work-dir {tmp_path}/file/work cannot be written: Not a directory\n"
 
 
 def test_what_is_found_out_later_gets_one_sentence(folder, tmp_path):
@@ -208,14 +290,15 @@ def test_what_is_found_out_later_gets_one_sentence(folder, tmp_path):
     save_checkpoint(wrong, model={"patch_embed.proj.weight": torch.zeros(2, 3, 4, 4)})
     small = folder / "small.py"
     broken = ["--cfg-options", f"train_dataloader.dataset.ann_file={tmp_path / 'broken.json'}"]
+    no_file = ["--init-weights", "absent.pth"]
     cases = {
-        "absent.pth: no such file; give the path of a checkpoint": ["train.py", small, "--init-weights", "absent.pth"],
-        "wrong.pth does not fit this model": ["train.py", small, "--init-weights", wrong],
-        "broken.png cannot be read as an image": ["train.py", small, *broken],
-        "weights.pth does not fit this model": ["test.py", small, folder / "weights.pth"],
+        "absent.pth: no such file; give the path of a checkpoint": ["tools/train.py", small, *no_file],
+        "wrong.pth does not fit this model": ["tools/train.py", small, "--init-weights", wrong],
+        "broken.png cannot be read as an image": ["tools/train.py", small, *broken],
+        "weights.pth does not fit this model": ["tools/test.py", small, folder / "weights.pth"],
     }
     for sentence, arguments in cases.items():
-        done = run(*arguments, cwd=tmp_path)
+        done = run_here(*arguments, cwd=tmp_path)
         last = done.stderr.splitlines()[-1]
         assert (done.returncode, last.startswith("error: ")) == (2, True), (sentence, done.stderr[-1500:])
         assert sentence in last

@@ -1,21 +1,16 @@
 """Pascal VOC to COCO: boxes by hand-made numbers, and one sentence for files that cannot be converted."""
 
 import json
-import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from detection_tools import run_and_list_imports, run_here
 from PIL import Image
 
 import hivit_det
-from hivit_det import coco_check, voc
-from hivit_det.json_file import write_json
+from coco_annotations import coco_check, voc
 from saratrx.errors import InputError
 
-TOOL = Path(__file__).parents[1] / "tools/voc2coco.py"
 SIZE = "<size><width>60</width><height>40</height><depth>1</depth></size>"
 
 
@@ -163,28 +158,30 @@ def test_what_does_not_fit_together_is_refused(tmp_path):
     write_xml(tmp_path, "b", filename="a.png")
     with pytest.raises(InputError, match=r"b\.xml and .*a\.xml are both about a\.png"):
         convert(tmp_path)
+    (tmp_path / "b.xml").unlink()
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"out\.json cannot be written"):
-        write_json(tmp_path / "file/out.json", {})
+    done = run_here("tools/voc2coco.py", tmp_path, tmp_path / "file/out.json")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}/file/out.json cannot be written: File exists\n"
 
 
-def test_the_command_writes_a_set_that_passes_the_checks_and_loads(tmp_path, monkeypatch, capsys):
+def test_the_command_needs_no_pytorch_and_writes_a_set_that_passes_the_checks_and_loads(tmp_path):
     make_images(tmp_path / "images", "a.png", "b.png")
     write_xml(tmp_path / "xml", "a", box("ship", (1, 2, 30, 40)), box("car", (2, 2, 4, 4), difficult=1))
     write_xml(tmp_path / "xml", "b", box("ship", (5, 5, 60, 40)))
-    command = [sys.executable, TOOL, "xml", "coco/all.json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done, imported = run_and_list_imports("tools/voc2coco.py", "xml", "coco/all.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert {"coco_annotations", "saratrx", "defusedxml"} <= imported
+    assert not imported & {"torch", "torchvision", "timm", "mmengine", "mmcv", "mmdet", "hivit_det"}
     assert done.stdout.splitlines()[-3:] == [
         "coco/all.json: 2 images, 3 boxes, 1 of them difficult",
         "       1 car",
         "       2 ship",
     ]
     output = tmp_path / "coco/all.json"
-    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "xml"), str(output), "--classes", "tank"])
-    with pytest.raises(SystemExit, match="2"):
-        runpy.run_path(str(TOOL), run_name="__main__")
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/xml/a.xml has an object called 'ship'")
+    done = run_here("tools/voc2coco.py", tmp_path / "xml", output, "--classes", "tank")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}/xml/a.xml has an object called 'ship'")
     assert list(output.parent.iterdir()) == [output]
     assert json.loads(output.read_text()) == convert(tmp_path / "xml")
 

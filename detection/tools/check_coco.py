@@ -5,30 +5,40 @@
 Exit code: 0 without problems, 1 with problems, 2 for a set that cannot be checked.
 """
 
-import argparse
+import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 try:
-    import hivit_det  # noqa: F401
+    import coco_annotations  # noqa: F401
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {error.name} is not installed: pip install -r requirements_detection.txt, from the top of the project"
+    )
 except ImportError as error:  # its text says what does not fit
     sys.exit(f"error: {error}")
 
 from coco_annotations.coco_check import check, examples, find, table
-from hivit_det.running import open_config
+from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What is checked."""
+
+    data: Path = option(positional=True, help="the data set's folder, or one annotation file")
+    config: Path | None = option(None, help="compare the classes with this config's")
 
 
 def main() -> int:
     """Check a set as the options say, and return the exit code."""
-    parser = argparse.ArgumentParser(description="Check a detection set in COCO form.")
-    parser.add_argument("data", type=Path, help="the data set's folder, or one annotation file")
-    parser.add_argument("--config", type=Path, help="compare the classes with this config's")
-    args = parser.parse_args()
-
-    sys.stdout.reconfigure(errors="backslashreplace")  # JSON can hold names that no terminal can show
-    classes = read_classes(args.config) if args.config else None
-    files, others = find(args.data)
+    (options,) = parse([CheckOptions], "Check a detection set in COCO form.", hyphens=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # JSON can hold names that no terminal can show
+    classes = read_classes(options.config) if options.config else None
+    files, others = find(options.data)
     if others:
         print(f"left out, as other JSON: {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
     check(files, classes)
@@ -39,12 +49,17 @@ def main() -> int:
 
 
 def read_classes(path: Path) -> set[str]:
-    """The classes of a config's data sets.
+    """Read the classes of a config's data sets; only this needs MMDetection.
 
     Raises:
         InputError: if it cannot be read, or its three data sets do not have the same.
 
     """
+    try:
+        from hivit_det.running import open_config  # noqa: PLC0415 -- brings PyTorch, which no other check needs
+    except ImportError as error:  # its text says what does not fit
+        sys.exit(f"error: {error}")
+
     cfg = open_config(path)
     try:
         train, *others = (set(cfg[f"{part}_dataloader"].dataset.metainfo.classes) for part in ("train", "val", "test"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train with several processes, one for each GPU:  ./tools/dist_train.sh CONFIG GPUS [options of train.py]
+# Train with several processes, one per GPU:  ./tools/dist_train.sh CONFIG GPUS [options of train.py]
 # On several machines, with NNODES, NODE_RANK, PORT and MASTER_ADDR set on each. Without GPUs they share the CPU.
 set -euo pipefail
 if [ $# -lt 2 ] || ! [[ $2 =~ ^[1-9][0-9]*$ ]]; then

@@ -5,12 +5,15 @@
 After a crash, the same command with --resume.
 """
 
-import argparse
 import sys
-from pathlib import Path
+from dataclasses import dataclass
 
 try:
     import hivit_det  # noqa: F401
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {error.name} is not installed: pip install -r requirements_detection.txt, from the top of the project"
+    )
 except ImportError as error:  # its text says what does not fit
     sys.exit(f"error: {error}")
 
@@ -18,52 +21,52 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from hivit_det.running import add_options, check_data, processes, read_config
-from hivit_det.validation import hold_out
+from hivit_det.running import RunOptions, check_data, make_work_dir, processes, read_config
+from hivit_det.validation import ValidationOptions, hold_out
 from hivit_det.weights import read_detector
-from saratrx.errors import InputError, exit_on_input_error
+from saratrx.command_line import at_least, option, parse
+from saratrx.errors import InputError, exit_on_input_error, raise_problems
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The training."""
+
+    resume: str | None = option(
+        None, metavar="FILE", help="checkpoint to continue; alone: the newest, if any", alone="auto"
+    )
+    amp: bool = option(False, help="mixed precision")
+    seed: int = option(0, help="what is random follows from it")
+    init_weights: str | None = option(
+        None, help="checkpoint of the pre-trained encoder, or none", default_text="the config's"
+    )
+
+    def __post_init__(self) -> None:
+        raise_problems(at_least(0, seed=self.seed))
 
 
 def main() -> None:
     """Run training as the options say."""
-    parser = argparse.ArgumentParser(description="Train a detector.")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--resume", nargs="?", const="auto", help="checkpoint to continue; alone: the newest, if any")
-    parser.add_argument("--amp", action="store_true", help="mixed precision")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--init-weights", help="checkpoint of the pre-trained encoder, or none (default: the config's)")
-    parser.add_argument(
-        "--val-from-train", type=share, metavar="SHARE", help="validate on this share of the training set"
-    )
-    add_options(parser)
-    args = parser.parse_args()
-
-    cfg = read_config(args)
-    cfg.randomness = {"seed": args.seed}
-    if args.amp:
+    run, training, validation = parse([RunOptions, TrainOptions, ValidationOptions], "Train a detector.", hyphens=True)
+    cfg = read_config(run)
+    cfg.randomness = {"seed": training.seed}
+    if training.amp:
         cfg.optim_wrapper.type = "AmpOptimWrapper" if torch.cuda.is_available() else "CpuAmpOptimWrapper"
-    if args.val_from_train:
-        hold_out(cfg, args.val_from_train)
-    checkpoint = find_latest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+    if validation.val_from_train:
+        hold_out(cfg, validation.val_from_train)
+    checkpoint = find_latest_checkpoint(cfg.work_dir) if training.resume == "auto" else training.resume
     if checkpoint:
         read_detector(checkpoint)  # refuses a file that could run code
         cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, checkpoint, None
     else:
-        start_weights(cfg, args.init_weights)
+        start_weights(cfg, training.init_weights)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         check_data(loader.dataset)
-    held_out = "part of the training set" if args.val_from_train else "the config's test set, as published"
+    held_out = "part of the training set" if validation.val_from_train else "the config's test set, as published"
     print(f"the best epoch is chosen on {held_out}: {cfg.val_dataloader.dataset.ann_file}", flush=True)
+    make_work_dir(cfg.work_dir)
     with processes(cfg):
         Runner.from_cfg(cfg).train()
-
-
-def share(text: str) -> float:
-    """A number between 0 and 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise ValueError
-    return value
 
 
 def start_weights(cfg: Config, path: str | None) -> None:

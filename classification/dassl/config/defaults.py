@@ -200,5 +200,5 @@ DEFAULTS = {
 
 
 def get_cfg_default() -> CfgNode:
-    """A new config with Dassl's defaults; keys of one's own are added by assignment before it is frozen."""
+    """Make a config with Dassl's defaults; keys of one's own are added by assignment before it is frozen."""
     return CfgNode(DEFAULTS)

@@ -1,6 +1,7 @@
 """From a data set to loaders."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,11 @@ from dassl.data.transforms import build_transform
 from dassl.data.transforms.transforms import Transform
 from dassl.utils import read_image
 from saratrx.errors import InputError
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
+Batch = dict[str, Any]
+Wrapper = Callable[..., Dataset[Batch]]  # called as `DatasetWrapper` is
 
 # Augmentation depends on the number of workers, so that it must not follow from the number of cores
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
@@ -19,7 +25,7 @@ warnings.filterwarnings("ignore", message="This DataLoader will create .* worker
 SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
 
 
-class DatasetWrapper(Dataset):
+class DatasetWrapper(Dataset[Batch]):
     """Dicts of `img`, `label`, `domain`, `impath` and `index` for a list of images.
 
     With several transforms, or K_TRANSFORMS, there are `img2`, `img3`, ... as well.
@@ -53,9 +59,9 @@ class DatasetWrapper(Dataset):
     def __len__(self) -> int:
         return len(self.data_source)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Batch:
         item = self.data_source[index]
-        batch = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
+        batch: Batch = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
         image = read_image(item.impath)
         for place, transform in enumerate(self.transforms):
             batch["img" if place == 0 else f"img{place + 1}"] = image if transform is None else transform(image)
@@ -69,9 +75,9 @@ def build_data_loader(
     batch_size: int = 64,
     tfm: Transform | list[Transform] | None = None,
     is_train: bool = True,
-    dataset_wrapper: type[Dataset] | None = None,
-) -> DataLoader:
-    """A loader of batches; training leaves an incomplete batch out if there is a full one.
+    dataset_wrapper: Wrapper | None = None,
+) -> DataLoader[Any]:
+    """Make a loader of batches; training leaves an incomplete batch out if there is a full one.
 
     Raises:
         InputError: for a sampler that does not exist, or without images.
@@ -81,7 +87,8 @@ def build_data_loader(
         raise InputError(f"DATALOADER sampler {sampler_type}: unknown; choose one of {', '.join(SAMPLERS)}")
     if not data_source:
         raise InputError(f"data set {cfg.DATASET.NAME}: a loader was asked for a part without images")
-    dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
+    wrap: Wrapper = dataset_wrapper or DatasetWrapper
+    dataset = wrap(cfg, data_source, transform=tfm, is_train=is_train)
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -99,7 +106,7 @@ class DataManager:
         cfg: DATASET, DATALOADER and INPUT are used.
         custom_tfm_train: training transform instead of INPUT's.
         custom_tfm_test: test transform instead of INPUT's.
-        dataset_wrapper: class to be used instead of `DatasetWrapper`.
+        dataset_wrapper: class, or what makes its objects, to be used instead of `DatasetWrapper`.
 
     """
 
@@ -108,7 +115,7 @@ class DataManager:
         cfg: CfgNode,
         custom_tfm_train: Transform | list[Transform] | None = None,
         custom_tfm_test: Transform | None = None,
-        dataset_wrapper: type[Dataset] | None = None,
+        dataset_wrapper: Wrapper | None = None,
     ) -> None:
         dataset = build_dataset(cfg)
         crop = dataset.centre_crop
@@ -117,7 +124,7 @@ class DataManager:
         options = cfg.DATALOADER
         unlabeled = options.TRAIN_X if options.TRAIN_U.SAME_AS_X else options.TRAIN_U
 
-        def loader(part: list[Datum] | None, section: CfgNode, is_train: bool) -> DataLoader | None:
+        def loader(part: list[Datum] | None, section: CfgNode, is_train: bool) -> DataLoader[Any] | None:
             if not part:
                 return None
             tfm = tfm_train if is_train else tfm_test
@@ -135,8 +142,8 @@ class DataManager:
     def show_dataset_summary(self, cfg: CfgNode) -> None:
         """Print how many images of how many classes there are in each part."""
         dataset = self.dataset
-        print(f"data set {cfg.DATASET.NAME}: {self.num_classes} classes in training")
+        log.info("data set %s: %s classes in training", cfg.DATASET.NAME, self.num_classes)
         for name in ("train_x", "train_u", "val", "test"):
             part = getattr(dataset, name)
             if part:
-                print(f"  {name:8}{len(part):,} images of {len({item.label for item in part})} classes")
+                log.info(f"  {name:8}{len(part):,} images of {len({item.label for item in part})} classes")

@@ -16,7 +16,7 @@ LEFT_OUT = (  # Dassl's trainers for several domains and for unlabelled data
 
 
 def build_trainer(cfg: CfgNode) -> Any:
-    """The trainer that the config names.
+    """Make the trainer that the config names.
 
     Raises:
         InputError: if there is none of that name.

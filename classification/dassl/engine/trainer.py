@@ -21,11 +21,11 @@ For example:
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -47,8 +47,14 @@ from dassl.utils import (
     save_checkpoint,
     set_random_seed,
 )
+from dassl.utils.checkpoints import BEST, newest_checkpoint
 from saratrx.checkpoint import CheckpointError, load_all
+from saratrx.device import choose_device
 from saratrx.errors import InputError
+from saratrx.reporting import get_logger
+from saratrx.seeds import derived_seed
+
+log = get_logger(__name__)
 
 
 class SimpleNet(nn.Module):
@@ -62,15 +68,15 @@ class SimpleNet(nn.Module):
 
     """
 
-    def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs) -> None:
+    def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs: Any) -> None:
         super().__init__()
-        self.backbone = build_backbone(
+        backbone = build_backbone(
             model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
         )
-        width = self.backbone.out_features
-        self.head = None
+        self.backbone, width = backbone, backbone.out_features
+        self.head: nn.Module | None = None
         if model_cfg.HEAD.NAME and model_cfg.HEAD.HIDDEN_LAYERS:
-            self.head = build_head(
+            head = build_head(
                 model_cfg.HEAD.NAME,
                 verbose=cfg.VERBOSE,
                 in_features=width,
@@ -79,7 +85,7 @@ class SimpleNet(nn.Module):
                 bn=model_cfg.HEAD.BN,
                 dropout=model_cfg.HEAD.DROPOUT,
             )
-            width = self.head.out_features
+            self.head, width = head, head.out_features
         self.classifier = nn.Linear(width, num_classes) if num_classes else None
 
     def forward(self, x: torch.Tensor, return_feature: bool = False) -> Any:
@@ -92,6 +98,16 @@ class SimpleNet(nn.Module):
         return (logits, feature) if return_feature else logits
 
 
+class Record(Protocol):
+    """What follows a run from outside, such as a file of its results."""
+
+    def train(self, epoch: int, max_epoch: int) -> None:
+        """Hear that training begins or goes on, after `epoch` of `max_epoch` epochs."""
+
+    def test(self, split: str, results: Mapping[str, float], is_trained: bool) -> None:
+        """Hear what a test, not a validation, has found: the evaluator's results, after all epochs if `is_trained`."""
+
+
 class TrainerBase:
     """Models with their optimizers under names, their files, and the loop over epochs."""
 
@@ -102,6 +118,8 @@ class TrainerBase:
         self._writer: SummaryWriter | None = None
         self.start_epoch = self.epoch = 0
         self.max_epoch = 0
+        self.is_trained = False  # set by `after_train`
+        self.record: Record | None = None
         self.seed = -1
 
     def register_model(
@@ -114,10 +132,12 @@ class TrainerBase:
         """Have a model trained, saved and loaded under a name; without optimizer it is only saved."""
         if name in self._models:
             raise KeyError(f"a model named {name} is registered already")
+        if model is None:
+            raise ValueError(f"register_model({name!r}) was given no model")
         self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
-        """All names, or those given, which must exist."""
+        """List all names, or those given, which must exist."""
         if names is None:
             return list(self._models)
         names = [names] if isinstance(names, str) else list(names)
@@ -142,7 +162,7 @@ class TrainerBase:
             save_checkpoint(state, Path(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Continue what a folder holds; returns the epochs done, 0 if it holds nothing."""
+        """Continue what a folder holds; return the epochs done, 0 if it holds nothing."""
         if not all(Path(directory, name, "checkpoint").is_file() for name in self._models):
             return 0
         start_epoch = 0
@@ -161,14 +181,14 @@ class TrainerBase:
             raise CheckpointError("no folder to load a model from was named; give one with --model-dir")
         for name, model in self._models.items():
             folder = Path(directory, name)
-            path = folder / "model-best.pth.tar"
+            path = folder / BEST
             if epoch is not None:
                 path = folder / f"model.pth.tar-{epoch}"
             elif not path.is_file() and (folder / "checkpoint").is_file():
-                path = folder / (folder / "checkpoint").read_text(encoding="utf-8").strip()
+                path = newest_checkpoint(folder)
             checkpoint = load_checkpoint(path)
             load_all(model, checkpoint["state_dict"], path)
-            print(f"Loaded {path}, after epoch {checkpoint['epoch']}")
+            log.info("Loaded %s, after epoch %s", path, checkpoint["epoch"])
 
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
         """Put models into "train" mode, or any other: evaluation."""
@@ -182,13 +202,14 @@ class TrainerBase:
                 self._scheds[name].step()
 
     def get_current_lr(self, names: str | list[str] | None = None) -> float:
-        """Learning rate of the first model that has an optimizer; of several groups, the last one's."""
-        rates = [
-            self._optims[name].param_groups[-1]["lr"]
-            for name in self.get_model_names(names)
-            if self._optims[name] is not None
-        ]
+        """Give the learning rate of the first model that has an optimizer; of several groups, the last one's."""
+        rates = [optim.param_groups[-1]["lr"] for optim in self.optimizers(names)]
         return rates[0] if rates else 0.0
+
+    def optimizers(self, names: str | list[str] | None = None) -> list[torch.optim.Optimizer]:
+        """List the optimizers of all models, or of those named."""
+        found = (self._optims[name] for name in self.get_model_names(names))
+        return [optim for optim in found if optim is not None]
 
     def init_writer(self, log_dir: str) -> None:
         """Open TensorBoard's file, once."""
@@ -207,55 +228,58 @@ class TrainerBase:
             self._writer.add_scalar(tag, scalar_value, global_step)
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
-        """All epochs.
+        """Run all epochs.
 
-        What is random in an epoch follows from the seed and its number, so that a resumed run goes on exactly.
+        What is random in an epoch follows from the seed and its number, so that a resumed run goes on exactly. Seeds
+        have 32 bits, as our published figures were made with.
         """
         self.start_epoch, self.max_epoch = start_epoch, max_epoch
         self.before_train()
+        if self.record is not None and self.start_epoch < self.max_epoch:
+            self.record.train(self.start_epoch, self.max_epoch)
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
             if self.seed >= 0:
-                set_random_seed(int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]))
+                set_random_seed(derived_seed(self.seed, self.epoch) % 2**32)
             self.before_epoch()
             self.run_epoch()
             self.after_epoch()
         self.after_train()
 
     def before_train(self) -> None:
-        """For subclasses."""
+        """Prepare for training; left to subclasses, like all that follows."""
 
     def after_train(self) -> None:
-        """For subclasses."""
+        """Do what comes after the last epoch."""
 
     def before_epoch(self) -> None:
-        """For subclasses."""
+        """Prepare for an epoch."""
 
     def after_epoch(self) -> None:
-        """For subclasses."""
+        """Do what comes after an epoch."""
 
     def run_epoch(self) -> None:
-        """For subclasses."""
+        """Run one epoch."""
         raise NotImplementedError
 
     def test(self) -> float:
-        """For subclasses."""
+        """Evaluate."""
         raise NotImplementedError
 
     def parse_batch_train(self, batch: dict[str, Any]) -> Any:
-        """For subclasses."""
+        """Take what training needs out of a batch."""
         raise NotImplementedError
 
     def parse_batch_test(self, batch: dict[str, Any]) -> Any:
-        """For subclasses."""
+        """Take what the test needs out of a batch."""
         raise NotImplementedError
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
-        """For subclasses: one optimizer step; returns what is to be reported."""
+        """Do one optimizer step; return what is to be reported."""
         raise NotImplementedError
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 -- Dassl's name
-        """For subclasses: images -> scores."""
+        """Compute scores from images."""
         raise NotImplementedError
 
     def detect_anomaly(self, loss: torch.Tensor) -> None:
@@ -265,9 +289,8 @@ class TrainerBase:
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
         """Forget the gradients."""
-        for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].zero_grad()
+        for optim in self.optimizers(names):
+            optim.zero_grad()
 
     def model_backward(self, loss: torch.Tensor) -> None:
         """Compute the gradients."""
@@ -276,12 +299,11 @@ class TrainerBase:
 
     def model_update(self, names: str | list[str] | None = None) -> None:
         """Step the optimizers."""
-        for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].step()
+        for optim in self.optimizers(names):
+            optim.step()
 
     def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
-        """One optimizer step on a loss."""
+        """Do one optimizer step on a loss."""
         self.model_zero_grad(names)
         self.model_backward(loss)
         self.model_update(names)
@@ -303,7 +325,7 @@ class SimpleTrainer(TrainerBase):
         super().__init__()
         self.check_cfg(cfg)
         self.cfg = cfg
-        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self.device = choose_device("auto" if cfg.USE_CUDA else "cpu")
         self.start_epoch, self.max_epoch = self.epoch, cfg.OPTIM.MAX_EPOCH
         self.output_dir, self.seed = cfg.OUTPUT_DIR, cfg.SEED
         self.build_data_loader()
@@ -312,7 +334,7 @@ class SimpleTrainer(TrainerBase):
         self.best_result = -math.inf
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        """For subclasses: refuse a config that cannot work."""
+        """Refuse a config that cannot work; left to subclasses."""
 
     def build_data_loader(self) -> None:
         """Make the loaders."""
@@ -327,14 +349,14 @@ class SimpleTrainer(TrainerBase):
 
     def build_model(self) -> None:
         """Make a `SimpleNet`; most trainers make their own model and register it."""
-        self.model = SimpleNet(self.cfg, self.cfg.MODEL, self.num_classes).to(self.device)
-        print(f"# params: {count_num_param(self.model):,}")
+        self.model: Any = SimpleNet(self.cfg, self.cfg.MODEL, self.num_classes).to(self.device)
+        log.info(f"# params: {count_num_param(self.model):,}")
         self.optim = build_optimizer(self.model, self.cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
 
-    def train(self) -> None:
-        """All epochs, then the test."""
+    def train(self) -> None:  # type: ignore[override]  # Dassl's signature
+        """Run all epochs, then the test."""
         super().train(self.start_epoch, self.max_epoch)
 
     def before_train(self) -> None:
@@ -351,7 +373,7 @@ class SimpleTrainer(TrainerBase):
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
-            best = [Path(directory, name, "model-best.pth.tar") for name in self.get_model_names()]
+            best = [Path(directory, name, BEST) for name in self.get_model_names()]
             self.best_result = max((load_checkpoint(path)["val_result"] for path in best if path.is_file()), default=-1)
         mkdir_if_missing(self.output_dir)
         self.init_writer(str(Path(self.output_dir, "tensorboard")))
@@ -359,15 +381,16 @@ class SimpleTrainer(TrainerBase):
 
     def after_train(self) -> None:
         """Test the model that TEST.FINAL_MODEL asks for."""
-        print("Finish training")
+        log.info("Finish training")
+        self.is_trained = True
         if not self.cfg.TEST.NO_TEST:
             if self.cfg.TEST.FINAL_MODEL == "best_val":
-                print("Deploy the model with the best validation accuracy")
+                log.info("Deploy the model with the best validation accuracy")
                 self.load_model(self.output_dir)
             else:
-                print("Deploy the last-epoch model")
+                log.info("Deploy the last-epoch model")
             self.test()
-        print(f"Elapsed: {timedelta(seconds=round(time.perf_counter() - self.time_start))}")
+        log.info("Elapsed: %s", timedelta(seconds=round(time.perf_counter() - self.time_start)))
         self.close_writer()
 
     def after_epoch(self) -> None:
@@ -378,28 +401,31 @@ class SimpleTrainer(TrainerBase):
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
-                self.save_model(self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar")
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST)
         if is_last or (every > 0 and (self.epoch + 1) % every == 0):
             self.save_model(self.epoch, self.output_dir)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate on a part ("test" or "val"; None: TEST.SPLIT); returns the evaluator's first result."""
+        """Evaluate on a part ("test" or "val"; None: TEST.SPLIT); return the evaluator's first result."""
         self.set_model_mode("eval")
         self.evaluator.reset()
-        split = split or self.cfg.TEST.SPLIT
+        is_validation = split is not None
+        split = split or str(self.cfg.TEST.SPLIT)
         loader = self.loader_of(split)
-        print(f"Evaluate on the *{split}* set")
+        log.info("Evaluate on the *%s* set", split)
         for batch in tqdm(loader, leave=False, disable=None):
             images, labels = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(images), labels)
-        results = self.evaluator.evaluate()
+        results: Mapping[str, float] = self.evaluator.evaluate()
+        if self.record is not None and not is_validation:
+            self.record.test(split, results, self.is_trained)
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
 
-    def loader_of(self, split: str) -> DataLoader:
-        """The loader of "test" or "val".
+    def loader_of(self, split: str) -> DataLoader[Any]:
+        """Give the loader of "test" or "val".
 
         Raises:
             InputError: if the data set has no such part.
@@ -411,11 +437,11 @@ class SimpleTrainer(TrainerBase):
         return loader
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 -- Dassl's name
-        """Images -> scores."""
+        """Compute scores from images."""
         return self.model(input)
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and labels, on the device."""
+        """Take images and labels, on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
 
@@ -423,13 +449,16 @@ class TrainerX(SimpleTrainer):
     """Trains on labelled images."""
 
     def run_epoch(self) -> None:
-        """One pass over `train_loader_x`, a `forward_backward` a batch."""
+        """Do one pass over `train_loader_x`, with a `forward_backward` per batch."""
         self.set_model_mode("train")
         losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
-        self.num_batches = len(self.train_loader_x)
+        loader = self.train_loader_x
+        if loader is None:
+            raise InputError(f"data set {self.cfg.DATASET.NAME} has no training image")
+        self.num_batches = len(loader)
         every = self.cfg.TRAIN.PRINT_FREQ
         end = time.perf_counter()
-        for batch_idx, batch in enumerate(self.train_loader_x):
+        for batch_idx, batch in enumerate(loader):
             self.batch_idx = batch_idx
             data_time.update(time.perf_counter() - end)
             lr = self.get_current_lr()
@@ -438,7 +467,7 @@ class TrainerX(SimpleTrainer):
             batch_time.update(time.perf_counter() - end)
             if (self.batch_idx + 1) % every == 0 or self.num_batches < every:
                 left = self.num_batches * (self.max_epoch - self.epoch) - self.batch_idx - 1
-                print(
+                log.info(
                     f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
                     f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f}) "
                     f"{losses} lr {lr:.4e} eta {timedelta(seconds=int(batch_time.avg * left))}"
@@ -450,5 +479,5 @@ class TrainerX(SimpleTrainer):
             end = time.perf_counter()
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and labels, on the device."""
+        """Take images and labels, on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)

@@ -1,14 +1,20 @@
-"""Accuracy, error rate and F1 of a classifier; the block that parse_test_res.py reads."""
+"""Accuracy, error rate and F1 of a classifier: printed as the block that is known from Dassl's logs, and as data."""
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from dassl.evaluation.build import EVALUATOR_REGISTRY
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
+Labels = NDArray[np.int64]
 
 
 @EVALUATOR_REGISTRY.register()
@@ -17,11 +23,11 @@ class Classification:
 
     Args:
         cfg: TEST says what else than the totals is wanted; OUTPUT_DIR is where it goes.
-        lab2cname: name of each label, for the results a class.
+        lab2cname: name of each label, for the results per class.
 
     """
 
-    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs) -> None:
+    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: Any) -> None:
         self.cfg = cfg
         self.lab2cname = lab2cname or {}
         self.reset()
@@ -37,7 +43,7 @@ class Classification:
         self.y_pred += mo.argmax(dim=1).tolist()
 
     def evaluate(self) -> OrderedDict[str, float]:
-        """Print the result block; returns accuracy, error_rate and macro_f1 in percent.
+        """Print the result block; return accuracy, error_rate and macro_f1 in percent.
 
         F1 is averaged over the classes that occur among the true labels.
         """
@@ -45,7 +51,7 @@ class Classification:
         accuracy = 100 * float(accuracy_score(true, pred))
         macro_f1 = 100 * float(f1_score(true, pred, average="macro", labels=np.unique(true), zero_division=0))
         results = OrderedDict(accuracy=accuracy, error_rate=100 - accuracy, macro_f1=macro_f1)
-        print(
+        log.info(
             "=> result\n"
             f"* total: {len(true):,}\n"
             f"* correct: {int((true == pred).sum()):,}\n"
@@ -58,19 +64,41 @@ class Classification:
         if self.cfg.TEST.COMPUTE_CMAT:
             path = Path(self.cfg.OUTPUT_DIR, "cmat.pt")
             torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), path)
-            print(f"Confusion matrix saved to {path}")
+            log.info("Confusion matrix saved to %s", path)
         return results
 
-    def show_classes(self, true: np.ndarray, pred: np.ndarray) -> float:
-        """Print each class's accuracy; returns their mean in percent."""
-        print("=> per-class result")
-        accuracies = []
+    def show_classes(self, true: Labels, pred: Labels) -> float:
+        """Print each class's accuracy; return their mean in percent."""
+        lines, accuracies = ["=> per-class result"], []
         for label in np.unique(true):
             hit = pred[true == label] == label
             accuracies.append(100 * hit.mean())
-            print(
+            lines.append(
                 f"* class: {label} ({self.lab2cname.get(int(label), '')})\ttotal: {len(hit):,}\t"
                 f"correct: {hit.sum():,}\tacc: {accuracies[-1]:.1f}%"
             )
-        print(f"* average: {np.mean(accuracies):.1f}%")
+        log.info("\n".join([*lines, f"* average: {np.mean(accuracies):.1f}%"]))
         return float(np.mean(accuracies))
+
+    def counts(self) -> dict[str, Any]:
+        """Count what was predicted, in plain values, as it goes into results.json.
+
+        Returns:
+            `images`: number of them. `classes`: for each label that has a name or occurs, its label and name, the
+            numbers of its images (`total`) and of the `correct` ones, and its accuracy in percent (None without
+            images). `confusion`: numbers of images by true (rows) and predicted class (columns), in this order.
+
+        """
+        labels = sorted({*self.lab2cname, *self.y_true, *self.y_pred})
+        matrix = confusion_matrix(self.y_true, self.y_pred, labels=labels)
+        classes = [
+            {
+                "label": label,
+                "name": self.lab2cname.get(label, ""),
+                "total": (total := int(row.sum())),
+                "correct": (correct := int(row[place])),
+                "accuracy": 100 * correct / total if total else None,
+            }
+            for place, (label, row) in enumerate(zip(labels, matrix, strict=True))
+        ]
+        return {"images": len(self.y_true), "classes": classes, "confusion": matrix.tolist()}

@@ -1,12 +1,14 @@
 """Top-k accuracy."""
 
+from typing import Any
+
 import torch
 
 
 def compute_accuracy(
-    output: torch.Tensor | tuple | list, target: torch.Tensor, topk: tuple[int, ...] = (1,)
+    output: torch.Tensor | tuple[Any, ...] | list[Any], target: torch.Tensor, topk: tuple[int, ...] = (1,)
 ) -> list[torch.Tensor]:
-    """Share of samples, in percent, whose label is among the k highest scores.
+    """Compute the share of samples, in percent, whose label is among the k highest scores.
 
     Args:
         output: scores [B, C], or a tuple or list that begins with them.

@@ -2,19 +2,17 @@
 
 from typing import Any
 
-from torch import nn
-
 from dassl.utils.registry import Registry
 
 BACKBONE_REGISTRY = Registry("MODEL.BACKBONE.NAME")
 HEAD_REGISTRY = Registry("MODEL.HEAD.NAME")
 
 
-def build_backbone(name: str, **kwargs: Any) -> nn.Module:
-    """The encoder registered under a name, images -> features [B, out_features]; arguments are passed on."""
+def build_backbone(name: str, **kwargs: Any) -> Any:
+    """Make the encoder registered under a name, images -> features [B, out_features]; arguments are passed on."""
     return BACKBONE_REGISTRY.get(name)(**kwargs)
 
 
-def build_head(name: str, **kwargs: Any) -> nn.Module:
-    """The head registered under a name, features -> features [B, out_features]; arguments are passed on."""
+def build_head(name: str, **kwargs: Any) -> Any:
+    """Make the head registered under a name, features -> features [B, out_features]; arguments are passed on."""
     return HEAD_REGISTRY.get(name)(**kwargs)

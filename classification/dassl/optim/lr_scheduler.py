@@ -30,7 +30,7 @@ class Warmup(LRScheduler):
         self.successor, self.epochs, self.kind, self.first_lr = successor, epochs, kind, first_lr
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | torch.Tensor]:
         if self.last_epoch >= self.epochs:
             return self.successor.get_last_lr()
         if self.kind == "constant" or self.last_epoch == 0:
@@ -57,7 +57,7 @@ class Warmup(LRScheduler):
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> LRScheduler:
-    """The schedule; its `step` is called after each epoch.
+    """Make the schedule; its `step` is called after each epoch.
 
     With WARMUP_RECOUNT the schedule proper begins at its beginning after the warm-up, else WARMUP_EPOCH epochs into it.
 
@@ -67,13 +67,14 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: CfgNode) -> 
     """
     steps = optim_cfg.STEPSIZE
     steps = list(steps) if isinstance(steps, (list, tuple)) else [steps]
+    scheduler: LRScheduler
     if optim_cfg.LR_SCHEDULER == "single_step":
         every = steps[-1] if steps[-1] > 0 else optim_cfg.MAX_EPOCH
         scheduler = StepLR(optimizer, step_size=every, gamma=optim_cfg.GAMMA)
     elif optim_cfg.LR_SCHEDULER == "multi_step":
         scheduler = MultiStepLR(optimizer, milestones=steps, gamma=optim_cfg.GAMMA)
     elif optim_cfg.LR_SCHEDULER == "cosine":
-        scheduler = CosineAnnealingLR(optimizer, float(optim_cfg.MAX_EPOCH))
+        scheduler = CosineAnnealingLR(optimizer, optim_cfg.MAX_EPOCH)
     else:
         raise InputError(f"OPTIM.LR_SCHEDULER {optim_cfg.LR_SCHEDULER}: unknown; choose one of {', '.join(NAMES)}")
     if optim_cfg.WARMUP_EPOCH <= 0:

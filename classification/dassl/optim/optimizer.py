@@ -1,6 +1,7 @@
 """Optimizers from the OPTIM section of a config."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +14,9 @@ NAMES = ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw")
 
 
 def build_optimizer(
-    model: nn.Module | Iterable, optim_cfg: CfgNode, param_groups: list[dict] | None = None
+    model: nn.Module | Iterable[Any], optim_cfg: CfgNode, param_groups: list[dict[str, Any]] | None = None
 ) -> torch.optim.Optimizer:
-    """An optimizer.
+    """Make an optimizer.
 
     Args:
         model: a module, or parameters, or groups of them.
@@ -27,35 +28,37 @@ def build_optimizer(
         InputError: for a name that does not exist, or layers that the model does not have.
 
     """
-    if param_groups is None:
-        if optim_cfg.STAGED_LR:
-            param_groups = staged_groups(model, optim_cfg)
-        else:
-            param_groups = list(model.parameters() if isinstance(model, nn.Module) else model)
+    groups: list[Any] = param_groups or []
+    if param_groups is None and optim_cfg.STAGED_LR:
+        groups = staged_groups(model, optim_cfg)
+    elif param_groups is None:
+        groups = list(model.parameters() if isinstance(model, nn.Module) else model)
     common = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
     betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
     if optim_cfg.NAME == "sgd":
         return torch.optim.SGD(
-            param_groups,
+            groups,
             momentum=optim_cfg.MOMENTUM,
             dampening=optim_cfg.SGD_DAMPNING,
             nesterov=optim_cfg.SGD_NESTEROV,
             **common,
         )
     if optim_cfg.NAME == "rmsprop":
-        return torch.optim.RMSprop(param_groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
+        return torch.optim.RMSprop(groups, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
     if optim_cfg.NAME in ("adam", "amsgrad"):
         amsgrad = optim_cfg.NAME == "amsgrad"
-        return torch.optim.Adam(param_groups, betas=betas, eps=ADAM_EPS, amsgrad=amsgrad, **common)
+        return torch.optim.Adam(groups, betas=betas, eps=ADAM_EPS, amsgrad=amsgrad, **common)
     if optim_cfg.NAME == "radam":
-        return torch.optim.RAdam(param_groups, betas=betas, **common)
+        return torch.optim.RAdam(groups, betas=betas, **common)
     if optim_cfg.NAME == "adamw":
-        return torch.optim.AdamW(param_groups, betas=betas, **common)
+        return torch.optim.AdamW(groups, betas=betas, **common)
     raise InputError(f"OPTIM.NAME {optim_cfg.NAME}: unknown; choose one of {', '.join(NAMES)}")
 
 
-def staged_groups(model: nn.Module, optim_cfg: CfgNode) -> list[dict]:
-    """New layers at the full rate, the others at a part of it."""
+def staged_groups(model: nn.Module | Iterable[Any], optim_cfg: CfgNode) -> list[dict[str, Any]]:
+    """Group parameters: new layers at the full rate, the others at a part of it."""
+    if not isinstance(model, nn.Module):
+        raise InputError("OPTIM.STAGED_LR True: the optimizer was given parameters, not a model with named layers")
     new_layers = optim_cfg.NEW_LAYERS
     new_layers = [new_layers] if isinstance(new_layers, str) else list(new_layers)
     layers = dict(model.named_children())

@@ -1,6 +1,8 @@
-"""A trainer's checkpoints: `<folder>/model.pth.tar-<epoch>`, and a file `checkpoint` that names the newest."""
+"""A trainer's checkpoints: `<folder>/model.pth.tar-<epoch>`, and a file `checkpoint` that names the newest.
 
-import shutil
+Beside each stands its hash, against which it is checked when it is read.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,12 @@ from torch import nn
 
 from dassl.utils.tools import mkdir_if_missing
 from saratrx import checkpoint as saratrx_checkpoint
-from saratrx.checkpoint import CheckpointError, LoadReport, load_all, load_pickled_file
+from saratrx.checkpoint import CheckpointError, LoadReport, load_all, read_checkpoint
+from saratrx.files import write_text
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
+BEST = "model-best.pth.tar"
 
 
 def save_checkpoint(
@@ -19,13 +26,13 @@ def save_checkpoint(
     remove_module_from_keys: bool = True,
     model_name: str = "",
 ) -> None:
-    """Write a checkpoint in one step.
+    """Write a checkpoint in one step, with its hash.
 
     Args:
         state: `state_dict`, `epoch` (epochs done) and what else is to be kept: tensors, numbers, strings, and dicts and
             lists of them.
         save_dir: its folder.
-        is_best: copy it to model-best.pth.tar too.
+        is_best: write it as model-best.pth.tar too.
         remove_module_from_keys: leave out the prefix `module.` of DataParallel.
         model_name: file name, which is then not taken for the newest (default: model.pth.tar-<epoch>).
 
@@ -37,25 +44,22 @@ def save_checkpoint(
     path = Path(save_dir, model_name or f"model.pth.tar-{state['epoch']}")
     saratrx_checkpoint.save_checkpoint(path, **state)
     if not model_name:
-        Path(save_dir, "checkpoint").write_text(path.name + "\n", encoding="utf-8")
+        write_text(Path(save_dir, "checkpoint"), path.name + "\n")
     if is_best:
-        shutil.copy(path, Path(save_dir, "model-best.pth.tar"))
-    print(f"Checkpoint saved to {path}")
+        saratrx_checkpoint.save_checkpoint(Path(save_dir, BEST), **state)
+    log.info("Checkpoint saved to %s", path)
 
 
 def load_checkpoint(fpath: str | Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, onto the CPU and without running anything that it contains.
 
     Raises:
-        CheckpointError: if it is missing, torn, or no such file.
+        CheckpointError: if it is missing, torn, not what the hash beside it says, or no such file.
 
     """
-    path = Path(fpath)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
-    content = load_pickled_file(path)
+    content = read_checkpoint(fpath)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"{path} is no checkpoint of a trainer: it has no state_dict")
+        raise CheckpointError(f"{fpath} is no checkpoint of a trainer: it has no state_dict")
     return content
 
 
@@ -73,7 +77,20 @@ def load_pretrained_weights(model: nn.Module, weight_path: str | Path) -> None:
         raise CheckpointError(f"{weight_path} does not fit this model: no name and shape agree")
     model.load_state_dict(own | fitting)
     new, ignored = (sorted(keys - fitting.keys()) for keys in (own.keys(), found.keys()))
-    print(LoadReport(Path(weight_path), loaded=list(fitting), new=new, ignored=ignored))
+    log.info("%s", LoadReport(Path(weight_path), loaded=list(fitting), new=new, ignored=ignored))
+
+
+def newest_checkpoint(folder: str | Path) -> Path:
+    """Give the path that the file `checkpoint` of a folder names.
+
+    Raises:
+        CheckpointError: without that file.
+
+    """
+    pointer = Path(folder, "checkpoint")
+    if not pointer.is_file():
+        raise CheckpointError(f"{folder} holds nothing to resume: there is no file named checkpoint")
+    return Path(folder, pointer.read_text(encoding="utf-8").strip())
 
 
 def resume_from_checkpoint(
@@ -82,20 +99,18 @@ def resume_from_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> int:
-    """Load the checkpoint that the file `checkpoint` of a folder names; returns the epochs that it has seen.
+    """Load the newest checkpoint of a folder; return the number of epochs that it has seen.
 
     Raises:
-        CheckpointError: if it cannot be read or is another model's.
+        CheckpointError: if there is none, or it cannot be read or is another model's.
 
     """
-    pointer = Path(fdir, "checkpoint")
-    if not pointer.is_file():
-        raise CheckpointError(f"{fdir} holds nothing to resume: there is no file named checkpoint")
-    path = Path(fdir, pointer.read_text(encoding="utf-8").strip())
+    path = newest_checkpoint(fdir)
     checkpoint = load_checkpoint(path)
     load_all(model, checkpoint["state_dict"], path)
     for part, name in ((optimizer, "optimizer"), (scheduler, "scheduler")):
         if part is not None and checkpoint.get(name) is not None:
             part.load_state_dict(checkpoint[name])
-    print(f"Resumed {path} after epoch {checkpoint['epoch']}")
-    return checkpoint["epoch"]
+    log.info("Resumed %s after epoch %s", path, checkpoint["epoch"])
+    epochs: int = checkpoint["epoch"]
+    return epochs

@@ -1,8 +1,11 @@
-"""Everything printed goes to log.txt as well, where parse_test_res.py reads it."""
+"""Everything printed goes to log.txt as well."""
 
 import sys
 from pathlib import Path
 from typing import TextIO
+
+from dassl.utils.tools import mkdir_if_missing
+from saratrx.files import refused_if_unwritable
 
 
 class Logger:
@@ -11,11 +14,15 @@ class Logger:
     Args:
         file: appended to, so that a run that goes on keeps what it had said.
 
+    Raises:
+        InputError: if it cannot be written.
+
     """
 
     def __init__(self, file: str | Path) -> None:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        self.file: TextIO = Path(file).open("a", encoding="utf-8")  # noqa: SIM115 -- closed by close()
+        mkdir_if_missing(Path(file).parent)
+        with refused_if_unwritable(file):
+            self.file: TextIO = Path(file).open("a", encoding="utf-8")  # noqa: SIM115 -- closed by close()
         self.console = sys.stdout
 
     def write(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """Running means of what a trainer reports."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 
@@ -26,13 +27,13 @@ class AverageMeter:
 
 
 class MetricMeter:
-    """An `AverageMeter` a name; as text: `name last (mean)`, joined by the delimiter."""
+    """An `AverageMeter` per name; as text: `name last (mean)`, joined by the delimiter."""
 
     def __init__(self, delimiter: str = " ") -> None:
         self.delimiter = delimiter
         self.meters: defaultdict[str, AverageMeter] = defaultdict(AverageMeter)
 
-    def update(self, input_dict: dict[str, float | torch.Tensor] | None) -> None:
+    def update(self, input_dict: Mapping[str, float | torch.Tensor] | None) -> None:
         """Add one value for each name.
 
         Raises:
@@ -41,7 +42,7 @@ class MetricMeter:
         """
         if input_dict is None:
             return
-        if not isinstance(input_dict, dict):
+        if not isinstance(input_dict, Mapping):
             raise TypeError(f"forward_backward must return a dict of numbers, not a {type(input_dict).__name__}")
         for name, value in input_dict.items():
             self.meters[name].update(value)

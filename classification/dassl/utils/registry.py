@@ -40,11 +40,11 @@ class Registry:
         self.objects[obj.__name__] = obj
         return obj
 
-    def _decorator(self, force: bool) -> Callable:
+    def _decorator(self, force: bool) -> Callable[[Any], Any]:
         return lambda obj: self.register(obj, force)
 
     def get(self, name: str) -> Any:
-        """What was registered under a name.
+        """Give what was registered under a name.
 
         Raises:
             InputError: with the names that there are.
@@ -56,5 +56,5 @@ class Registry:
         return self.objects[name]
 
     def registered_names(self) -> list[str]:
-        """All names, in order of registration."""
+        """List all names, in order of registration."""
         return list(self.objects)

@@ -1,9 +1,8 @@
-"""Files, images, seeds."""
+"""Files, images, seeds: Dassl's names for what is mostly done in `saratrx`."""
 
 import json
 import os
 import platform
-import random
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,38 @@ import torch
 import torchvision
 from PIL import Image
 
-from saratrx import sar_image
-from saratrx.errors import InputError
+from saratrx import files, sar_image
+from saratrx.errors import InputError, first_line
+from saratrx.reporting import get_logger
+from saratrx.seeds import seed_all
+
+log = get_logger(__name__)
 
 
 def mkdir_if_missing(dirname: str | Path) -> None:
-    """Make a folder and those above it."""
+    """Make a folder and those above it.
+
+    Raises:
+        InputError: if that cannot be.
+
+    """
     try:
         Path(dirname).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{dirname} cannot be made: {error.strerror}; choose another folder") from error
+        raise InputError(f"{dirname} cannot be made: {first_line(error)}; choose another folder") from error
 
 
 def check_isfile(fpath: str | Path) -> bool:
-    """Whether a file exists; prints its name if not."""
+    """Tell whether a file exists; print its name if not."""
     found = Path(fpath).is_file()
     if not found:
-        print(f'no file at "{fpath}"')
+        log.info('no file at "%s"', fpath)
     return found
 
 
 def listdir_nohidden(path: str | Path, sort: bool = True) -> list[str]:
-    """Names in a folder but hidden ones, sorted whatever `sort` is: the order must not differ between machines."""
-    return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    """List a folder but for hidden names, sorted whatever `sort` is: the order must not differ between machines."""
+    return files.visible(os.listdir(path))
 
 
 def read_json(fpath: str | Path) -> Any:
@@ -47,13 +55,19 @@ def read_json(fpath: str | Path) -> Any:
     try:
         return json.loads(Path(fpath).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{fpath} cannot be read as JSON: {error}") from error
+        raise InputError(f"{fpath} cannot be read as JSON: {first_line(error)}") from error
 
 
 def write_json(obj: Any, fpath: str | Path) -> None:
-    """Write a JSON file, making its folder."""
+    """Write a JSON file in one step, making its folder.
+
+    Raises:
+        InputError: if it cannot be written.
+
+    """
     mkdir_if_missing(Path(fpath).parent)
-    Path(fpath).write_text(json.dumps(obj, indent=1) + "\n", encoding="utf-8")
+    with files.refused_if_unwritable(fpath):
+        files.write_json(fpath, obj, indent=1)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -63,13 +77,11 @@ def read_image(path: str | Path) -> Image.Image:
 
 def set_random_seed(seed: int) -> None:
     """Seed Python, NumPy and PyTorch, on all devices."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    seed_all(seed)
 
 
 def collect_env_info() -> str:
-    """Versions and device, one line."""
+    """Give versions and device, in one line."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} threads"
     return (
         f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
@@ -78,7 +90,7 @@ def collect_env_info() -> str:
 
 
 def count_num_param(model: torch.nn.Module | None = None, params: Any = None) -> int:
-    """Number of parameters of a model, or of parameters (or dicts with "params", as optimizers take them)."""
+    """Count the parameters of a model, or among parameters (or dicts with "params", as optimizers take them)."""
     if model is not None:
         return sum(parameter.numel() for parameter in model.parameters())
     if params is None:

@@ -1,11 +1,11 @@
-"""A data set of images in one folder a class: finding them, checking them, splitting them.
+"""A data set of images in one folder per class: finding them, checking them, splitting them.
 
 To add one, write a config file (see `ImageFolders`), or a `Layout` beside those in published.py.
 """
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.data.datasets.base_dataset import shuffled
 from dassl.utils import listdir_nohidden, read_json
-from hivit_cls.content import content_hash
 from saratrx import sar_image
 from saratrx.errors import InputError
+from saratrx.files import content_hash
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 VALIDATION_SHARE = 0.2  # of the training images of each class
 VALIDATION_SHOTS = 10  # at most
@@ -47,7 +50,7 @@ class Layout:
     centre_crop: int = 0
     train_share: float = 1.0
     is_complete: bool = True
-    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class FolderDataset(DatasetBase):
@@ -81,14 +84,14 @@ class FolderDataset(DatasetBase):
 
         split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         shots = cfg.DATASET.NUM_SHOTS
-        train = self.generate_fewshot_dataset(split["train"], num_shots=shots, seed=seed)
-        val = self.generate_fewshot_dataset(split["val"], num_shots=min(shots, VALIDATION_SHOTS), seed=seed)
+        train = self.draw_shots(split["train"], shots, seed)
+        val = self.draw_shots(split["val"], min(shots, VALIDATION_SHOTS), seed)
         super().__init__(train_x=train, val=val, test=split["test"])
 
 
 @DATASET_REGISTRY.register()
 class ImageFolders(FolderDataset):
-    """Any data set of one folder a class, described by a config file.
+    """Any data set of one folder per class, described by a config file.
 
     For example:
         DATASET:
@@ -124,7 +127,7 @@ class ImageFolders(FolderDataset):
 
 
 def add_config(cfg: CfgNode) -> None:
-    """Keys of the data sets."""
+    """Add the keys of the data sets."""
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, the first half of them, or new, the second
     cfg.DATASET.FOLDER = ""  # the rest: of ImageFolders
     cfg.DATASET.PARTS = ["TRAIN", "TEST"]
@@ -134,18 +137,22 @@ def add_config(cfg: CfgNode) -> None:
 
 
 def make_split(folder: Path, layout: Layout, seed: int) -> Split:
-    """Training, validation and test images of a data set without a split file."""
+    """Find the training, validation and test images of a data set without a split file."""
     for part in layout.parts:
         if not (folder / part).is_dir():
             raise InputError(f"{folder / part}: no such folder; {layout.folder} needs {' and '.join(layout.parts)}")
     parts = [find_part(folder / part, layout) for part in layout.parts]
+    for part in layout.parts:
+        warn_of_unknown(folder / part, layout)
     if not layout.is_complete:
-        absent = [name for label, name in enumerate(layout.classes) if not any(part[label] for part in parts)]
-        if absent or not layout.classes:
-            what = f"no image of {', '.join(absent)}" if absent else "no class folder"
+        missing = [name for label, name in enumerate(layout.classes) if not any(part[label] for part in parts)]
+        if missing or not layout.classes:
+            what = f"no image of {', '.join(missing)}" if missing else "no class folder"
             raise InputError(f"{folder}: {what} in {' or '.join(layout.parts)} ({' '.join(layout.suffixes)})")
     warn_of_counts(parts, layout)
-    contested = find_contested([item for part in parts for items in part.values() for item in items])
+    everything = [item for part in parts for items in part.values() for item in items]
+    contested = find_contested(everything)
+    warn_of_contested(everything, contested)
 
     split: Split = {part: [] for part in PARTS}
     for label in range(len(layout.classes)):
@@ -160,7 +167,7 @@ def make_split(folder: Path, layout: Layout, seed: int) -> Split:
 
 
 def find_part(folder: Path, layout: Layout) -> dict[int, list[Datum]]:
-    """The images of each label in the training or the test folder, sorted.
+    """Find the images of each label in the training or the test folder, sorted.
 
     Raises:
         InputError: for a class without folder or without images, if the layout must be complete.
@@ -174,10 +181,14 @@ def find_part(folder: Path, layout: Layout) -> dict[int, list[Datum]]:
             what = "holds no image" if (folder / name).is_dir() else "no such folder"
             raise InputError(f"{folder / name}: {what}; {layout.folder} needs {' '.join(layout.suffixes)} files there")
         found[label] = [Datum(impath=str(path), label=label, classname=classname) for path in paths]
+    return found
+
+
+def warn_of_unknown(folder: Path, layout: Layout) -> None:
+    """Say which folders are of no class."""
     unknown = [name for name in listdir_nohidden(folder) if (folder / name).is_dir() and name not in layout.classes]
     if unknown:
-        print(f"warning: {folder} has folders of no class of this set, which are left out: {', '.join(unknown)}")
-    return found
+        log.warning("%s has folders of no class of this set, which are left out: %s", folder, ", ".join(unknown))
 
 
 def warn_of_counts(parts: list[dict[int, list[Datum]]], layout: Layout) -> None:
@@ -189,32 +200,36 @@ def warn_of_counts(parts: list[dict[int, list[Datum]]], layout: Layout) -> None:
         if name in layout.counts and len(images[label]) != layout.counts[name][place]
     ]
     if differing:
-        print(f"warning: {layout.folder} has other numbers of images than published: {', '.join(differing)}")
+        log.warning("%s has other numbers of images than published: %s", layout.folder, ", ".join(differing))
 
 
 def find_contested(items: list[Datum]) -> set[str]:
-    """Content hashes of images that lie in the folders of several classes, with a warning."""
-    labels = defaultdict(set)
+    """Find the content hashes of images that lie in the folders of several classes."""
+    labels: defaultdict[str, set[int]] = defaultdict(set)
     for item in items:
         labels[content_hash(item.impath)].add(item.label)
-    contested = {digest for digest, several in labels.items() if len(several) > 1}
+    return {digest for digest, several in labels.items() if len(several) > 1}
+
+
+def warn_of_contested(items: list[Datum], contested: set[str]) -> None:
+    """Say how many images lie in the folders of several classes, and name one."""
     if contested:
         paths = [item.impath for item in items if content_hash(item.impath) == min(contested)]
-        print(f"warning: {len(contested)} images lie in several classes' folders, such as {' and '.join(paths)}")
-    return contested
+        log.warning("%d images lie in several classes' folders, such as %s", len(contested), " and ".join(paths))
 
 
 def divide(
     items: list[Datum], share: float, generator: random.Random, contested: set[str]
 ) -> tuple[list[Datum], list[Datum]]:
-    """Two random parts, the first with round(share * n) images.
+    """Divide images at random into two parts, the first with round(share * n) images.
 
     Identical images stay together, for which the first part may have a few less; contested ones are in the second.
     """
-    copies = defaultdict(list)
+    copies: defaultdict[str, list[Datum]] = defaultdict(list)
     for item in shuffled(items, generator):
         copies[content_hash(item.impath)].append(item)
-    first, second = [], []
+    first: list[Datum] = []
+    second: list[Datum] = []
     for digest, same in copies.items():
         fits = digest not in contested and len(first) + len(same) <= round(share * len(items))
         (first if fits else second).extend(same)
@@ -222,7 +237,7 @@ def divide(
 
 
 def read_split(path: Path) -> Split:
-    """Training, validation and test images as a split file lists them.
+    """Read training, validation and test images as a split file lists them.
 
     Raises:
         InputError: if it is not as `FolderDataset` says, or names a file that is not there.
@@ -242,7 +257,7 @@ def read_split(path: Path) -> Split:
         if item.label < 0 or not Path(item.impath).is_file():
             what = "no such file" if item.label >= 0 else f"label {item.label} is negative"
             raise InputError(f"{item.impath}, which {path.name} lists: {what}")
-    print(f"split read from {path}")
+    log.info("split read from %s", path)
     return split
 
 
@@ -258,7 +273,7 @@ def refuse_overlap(split: Split, name: str) -> None:
 
 
 def subsample_classes(split: Split, which: str) -> Split:
-    """All classes, or the first ("base") or second ("new") half of them, with labels from 0."""
+    """Keep all classes, or the first ("base") or second ("new") half of them, with labels from 0."""
     if which not in ("all", "base", "new"):
         raise InputError(f"DATASET.SUBSAMPLE_CLASSES {which}: unknown; choose one of all, base, new")
     if which == "all":
@@ -277,5 +292,5 @@ def subsample_classes(split: Split, which: str) -> Split:
 
 
 def chain(split: Split) -> Iterator[Datum]:
-    """The images of all parts."""
+    """Give the images of all parts."""
     return (item for items in split.values() for item in items)

@@ -1,5 +1,7 @@
 """The seven data sets of the published experiments, as facts."""
 
+from typing import Any
+
 from dassl.data.datasets import DATASET_REGISTRY
 from hivit_cls.datasets.image_folders import FolderDataset, Layout
 
@@ -40,12 +42,12 @@ MSTAR_CROP = 128
 
 
 def vehicles(*names: str) -> dict[str, str]:
-    """Some of MSTAR's classes, in the order given."""
+    """Take some of MSTAR's classes, in the order given."""
     return {name: VEHICLES[name] for name in names}
 
 
-def mstar(folder: str, classes: dict[str, str], **kwargs) -> Layout:
-    """A set of MSTAR chips."""
+def mstar(folder: str, classes: dict[str, str], **kwargs: Any) -> Layout:
+    """Describe a set of MSTAR chips."""
     return Layout(folder, ("TRAIN", "TEST"), classes, (".jpeg",), centre_crop=MSTAR_CROP, **kwargs)
 
 

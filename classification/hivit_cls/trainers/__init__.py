@@ -1,4 +1,4 @@
-"""Trainers. Every module here is imported, so one that is put here is known by its name."""
+"""Trainers. Every module here is imported; those that users add lie beside train.py, see `hivit_cls.plugins`."""
 
 from importlib import import_module
 from pkgutil import iter_modules

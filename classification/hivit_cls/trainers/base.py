@@ -11,21 +11,24 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.engine import TrainerX
 from hivit_cls import feature_bank, pictures
-from hivit_cls.encoder import FrozenEncoder, weights_id
+from hivit_cls.encoder import FrozenEncoder, refuse_bad_weights
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 
 class SarTrainer(TrainerX):
     """Classifies in two steps, `pool` and `classify`, which subclasses give; the test draws what came of it."""
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        weights_id(cfg)  # refuses a config that names no weights, before images are looked for
+        refuse_bad_weights(cfg)  # before images are looked for
 
     def pool(self, images: torch.Tensor) -> torch.Tensor:
-        """Images as the loader gives them -> features [B, D]."""
+        """Compute features [B, D] from images as the loader gives them."""
         raise NotImplementedError
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Features [B, D] -> scores [B, C]: logits, or logarithms of probabilities."""
+        """Compute scores [B, C] from features [B, D]: logits, or logarithms of probabilities."""
         raise NotImplementedError
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,14 +45,14 @@ class SarTrainer(TrainerX):
 
     def test(self, split: str | None = None) -> float:
         """Evaluate, and unless it is a validation during training, draw the result."""
-        self.tested: dict[str, list] = {"impath": [], "label": [], "pooled": [], "score": []}
+        self.tested: dict[str, list[Any]] = {"impath": [], "label": [], "pooled": [], "score": []}
         result = super().test(split)
         if split is None:
             self.draw()
         return result
 
     def draw(self) -> None:
-        """Confusion matrix, features and mistakes of the last test: PNG files in the output folder, and TensorBoard."""
+        """Draw confusion, features and mistakes of the last test: PNG files in the output folder, and TensorBoard."""
         labels, pooled, scores = (torch.cat(self.tested[name]).numpy() for name in ("label", "pooled", "score"))
         probabilities = torch.from_numpy(scores).softmax(dim=1).numpy()
         predicted = probabilities.argmax(axis=1)
@@ -82,8 +85,11 @@ class FrozenTrainer(SarTrainer):
 
     def build_data_loader(self) -> None:
         self.encoder = FrozenEncoder(self.cfg, self.device)
-        self.has_bank = feature_bank.is_used(self.cfg)
+        self.has_bank = feature_bank.is_usable(self.cfg)
         self.loader_cfg, self.wrapper = self.cfg, None
+        if self.cfg.FEATURE_BANK and not self.has_bank:
+            transforms = self.cfg.INPUT.TRANSFORMS
+            log.info("feature bank: off, since INPUT.TRANSFORMS %s changes the images in every epoch", transforms)
         if self.has_bank:
             self.loader_cfg = self.cfg.clone()
             self.loader_cfg.defrost()
@@ -92,5 +98,5 @@ class FrozenTrainer(SarTrainer):
         self.take_loaders(DataManager(self.loader_cfg, dataset_wrapper=self.wrapper))
 
     def pool(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [B, 1 or 3, H, W], or their features [B, D] from the bank -> features [B, D] on the device."""
+        """Compute features [B, D] from images [B, 1 or 3, H, W], or pass those of the bank through."""
         return images if self.has_bank else self.encoder(images)

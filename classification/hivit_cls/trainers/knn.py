@@ -23,11 +23,7 @@ class kNN(FrozenTrainer):  # noqa: N801 -- its usual name
         options = self.cfg.TRAINER.KNN
         if options.K < 1 or options.TEMPERATURE <= 0:
             raise InputError(f"TRAINER.KNN.K {options.K}, TEMPERATURE {options.TEMPERATURE}: must be positive")
-
-    def train(self) -> None:
-        """Nothing to train: only the test."""
-        self.before_train()
-        self.after_train()
+        self.max_epoch = 0  # nothing to train: only the test
 
     @cached_property
     def neighbours(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +41,7 @@ class kNN(FrozenTrainer):  # noqa: N801 -- its usual name
         return pooled, labels
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Features [B, D] -> logarithms of the classes' shares of the votes [B, C]."""
+        """Compute, from features [B, D], the logarithms of the classes' shares of the votes [B, C]."""
         memory, labels = self.neighbours
         mean, std = memory.mean(dim=0), memory.std(dim=0, correction=0) + 1e-6
         memory, pooled = (F.normalize((x - mean) / std, dim=1) for x in (memory, pooled))

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from hivit_cls.encoder import Classifier, build_encoder, precision
+from hivit_cls.encoder import build_encoder, precision
 from hivit_cls.trainers.base import SarTrainer
+from saratrx.layer_decay import layer_decay_groups
 
 
 @TRAINER_REGISTRY.register()
@@ -18,9 +19,16 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
 
     def build_model(self) -> None:
         options = self.cfg.TRAINER.MIM_FINETUNE
-        self.model = build_encoder(self.cfg, num_classes=self.num_classes, drop_path_rate=options.DROP_PATH)
-        self.model.to(self.device)
-        groups = layer_decay_groups(self.model, self.cfg.OPTIM.LR, self.cfg.OPTIM.WEIGHT_DECAY, options.LAYER_DECAY)
+        model = build_encoder(self.cfg, num_classes=self.num_classes, drop_path_rate=options.DROP_PATH)
+        self.model = model.to(self.device)
+        groups = layer_decay_groups(
+            model.named_parameters(),
+            model.decay_layer,
+            top=model.decay_layer("head.weight"),
+            lr=self.cfg.OPTIM.LR,
+            weight_decay=self.cfg.OPTIM.WEIGHT_DECAY,
+            rate=options.LAYER_DECAY,
+        )
         self.optim = build_optimizer(self.model, self.cfg.OPTIM, groups)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
@@ -40,14 +48,3 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.model.classify(pooled)
-
-
-def layer_decay_groups(model: Classifier, lr: float, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups whose rate is lr * layer_decay ** (layers above); vectors are not decayed towards 0."""
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    top = model.decay_layer("head.weight")
-    for name, parameter in model.named_parameters():
-        layer, is_matrix = model.decay_layer(name), parameter.ndim > 1
-        scaled = {"lr": lr * layer_decay ** (top - layer), "weight_decay": weight_decay if is_matrix else 0.0}
-        groups.setdefault((layer, is_matrix), {"params": [], **scaled})["params"].append(parameter)
-    return [groups[key] for key in sorted(groups)]

@@ -1,28 +1,13 @@
 # SAR-AIRcraft-1.0: seven kinds of aircraft.
 # Published: 86.1 (the set's own measure, mAP50) with 8 GPUs.
-_base_ = ["../_base_/faster_rcnn_hivit.py", "../_base_/schedule.py", "../_base_/sar_images.py", "../_base_/runtime.py"]
-
-data_root = "data/SARAircraft/"
-classes = ("A220", "A330", "A320/321", "Boeing737", "Boeing787", "ARJ21", "other")
-train = dict(
-    data_root=data_root,
-    metainfo=dict(classes=classes),
-    ann_file="annotations/train.json",
-    data_prefix=dict(img="images/"),
-)
-test = dict(
-    data_root=data_root,
-    metainfo=dict(classes=classes),
-    ann_file="annotations/val.json",
-    data_prefix=dict(img="images/"),
-)
+_base_ = [
+    "../_base_/faster_rcnn_hivit.py",
+    "../_base_/schedule.py",
+    "../_base_/sets/SARAircraft.py",
+    "../_base_/runtime.py",
+]
 
 model = dict(backbone=dict(drop_path_rate=0.2), roi_head=dict(bbox_head=dict(num_classes=7)))
-train_dataloader = dict(dataset=train)
-val_dataloader = dict(dataset=test)
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + test["ann_file"])
-test_evaluator = val_evaluator
 
 # The published steps, at 81 and 99, lie behind the last epoch: the rate stays constant, and so it does here
 train_cfg = dict(max_epochs=72, val_interval=8)

@@ -2,31 +2,11 @@
 _base_ = [
     "../_base_/faster_rcnn_hivit_tiny.py",
     "../_base_/schedule.py",
-    "../_base_/sar_crops.py",
+    "../_base_/sets/simulated.py",
     "../_base_/runtime.py",
 ]
 
-data_root = "simulated/scenes/"
-classes = ("vehicle", "ship")
-train = dict(
-    data_root=data_root,
-    metainfo=dict(classes=classes),
-    ann_file="annotations/train.json",
-    data_prefix=dict(img="images/train/"),
-)
-test = dict(
-    data_root=data_root,
-    metainfo=dict(classes=classes),
-    ann_file="annotations/test.json",
-    data_prefix=dict(img="images/test/"),
-)
-
 model = dict(roi_head=dict(bbox_head=dict(num_classes=2)))
-train_dataloader = dict(dataset=train)
-val_dataloader = dict(dataset=test)
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + test["ann_file"])
-test_evaluator = val_evaluator
 
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 train_cfg = dict(max_epochs=12, val_interval=4)

@@ -6,15 +6,23 @@ from pathlib import Path
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont
 
-from hivit_det.json_file import write_json
 from hivit_det.scenes.scene import Scene
 from hivit_det.scenes.windows import Detections
+from saratrx.files import refused_if_unwritable, write_json
 
 PICTURE_SIDE = 2048  # px
 
 
 def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
-    """Write all forms to a folder, `<scene>_targets.*`; GeoJSON only for scenes with map coordinates."""
+    """Write all forms to a folder, `<scene>_targets.*`; GeoJSON only for scenes with map coordinates.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: naming the file that cannot be written.
+
+    """
     writers = {".json": write_coco, ".csv": write_csv, ".jpg": write_picture}
     if scene.crs:
         writers[".geojson"] = write_geojson
@@ -22,18 +30,19 @@ def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
     written = []
     for suffix, write in writers.items():
         written.append(folder / f"{scene.path.stem}_targets{suffix}")
-        write(written[-1], scene, found)
+        with refused_if_unwritable(written[-1]):
+            write(written[-1], scene, found)
     return written
 
 
 def rows(found: Detections) -> list[tuple[str, float, list[float]]]:
-    """Class, score and box [x1, y1, x2, y2] of each target."""
+    """List class, score and box [x1, y1, x2, y2] of each target."""
     names = [found.classes[label] for label in found.labels.tolist()]
     return list(zip(names, found.scores.tolist(), found.boxes.tolist(), strict=True))
 
 
 def write_coco(path: Path, scene: Scene, found: Detections) -> None:
-    """COCO's form, as an annotation file with a `score` for each box; category k + 1 is the config's class k."""
+    """Write COCO's form: an annotation file with a `score` per box; category k + 1 is the config's class k."""
     ids = {name: i for i, name in enumerate(found.classes, start=1)}
     annotations = []
     for number, (name, score, (x1, y1, x2, y2)) in enumerate(rows(found), start=1):
@@ -47,7 +56,7 @@ def write_coco(path: Path, scene: Scene, found: Detections) -> None:
 
 
 def write_csv(path: Path, scene: Scene, found: Detections) -> None:
-    """A line for each target: class, score, and the box in pixels."""
+    """Write a line per target: class, score, and the box in pixels."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["class", "score", "x1", "y1", "x2", "y2"])
@@ -56,7 +65,7 @@ def write_csv(path: Path, scene: Scene, found: Detections) -> None:
 
 
 def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
-    """Polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008)."""
+    """Write polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008)."""
     features = []
     for name, score, (x1, y1, x2, y2) in rows(found):
         ring = scene.map_coordinates([(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)])
@@ -73,12 +82,12 @@ def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
 
 
 def write_picture(path: Path, scene: Scene, found: Detections) -> None:
-    """The scene with boxes, classes and scores, at most 2,048 px a side."""
+    """Draw the scene with boxes, classes and scores, at most 2,048 px a side."""
     grey = scene.overview(PICTURE_SIDE)
     scale = grey.shape[1] / scene.width
     picture = Image.fromarray(grey).convert("RGB")
     pen = ImageDraw.Draw(picture)
-    colours = [tuple(int(255 * value) for value in colour) for colour in mpl.colormaps["tab10"].colors]
+    colours = [tuple(int(255 * value) for value in colour) for colour in mpl.color_sequences["tab10"]]
     font = ImageFont.load_default(size=13)
     for label, (name, score, box) in zip(found.labels.tolist(), rows(found), strict=True):
         colour = colours[label % len(colours)]

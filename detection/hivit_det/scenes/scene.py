@@ -5,16 +5,19 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import AffineTransformer, GCPTransformer
 from rasterio.windows import Window
 
 from saratrx import sar_image
+from saratrx.errors import first_line
 from saratrx.sar_image import ImageError
 
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB; without, GDAL takes 5 % of the machine's memory
@@ -30,12 +33,12 @@ class Scene(ABC):
     crs: str | None = None
 
     @abstractmethod
-    def read(self, left: int, top: int, width: int, height: int) -> np.ndarray:
-        """A window inside the scene, uint8 [height, width]."""
+    def read(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Read a window inside the scene: [height, width]."""
 
     @abstractmethod
-    def overview(self, side: int) -> np.ndarray:
-        """The whole scene, uint8, made smaller where it is larger than `side` pixels."""
+    def overview(self, side: int) -> NDArray[np.uint8]:
+        """Read the whole scene: [H, W], made smaller where it is larger than `side` pixels."""
 
     def map_coordinates(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         """Points in pixels (x, y), with (0, 0) the upper left corner of the scene -> (x, y) on the map."""
@@ -50,17 +53,17 @@ class Scene(ABC):
 class ArrayScene(Scene):
     """A scene in memory, or of a memory-mapped array: [H, W], real or complex."""
 
-    def __init__(self, path: Path, values: np.ndarray) -> None:
+    def __init__(self, path: Path, values: NDArray[Any]) -> None:
         self.path, self.values = path, values
         self.height, self.width = values.shape
         step = max(1, -(-max(values.shape) // SAMPLE))
         self.limits = scene_limits(path, values[::step, ::step])
 
-    def read(self, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def read(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         values = self.values[top : top + height, left : left + width]
         return sar_image.to_grey(values, *self.limits) if self.limits else np.array(values)
 
-    def overview(self, side: int) -> np.ndarray:
+    def overview(self, side: int) -> NDArray[np.uint8]:
         rows, columns = self.overview_size(side)
         step = max(1, self.height // rows)
         values = self.values[::step, ::step]
@@ -98,10 +101,10 @@ class RasterScene(Scene):
         else:
             self.limits = scene_limits(path, self.values(out_shape=self.overview_size(SAMPLE)))
 
-    def read(self, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def read(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         return self.grey(window=Window(left, top, width, height))
 
-    def overview(self, side: int) -> np.ndarray:
+    def overview(self, side: int) -> NDArray[np.uint8]:
         real = "complex" not in self.file.dtypes[0]
         return self.grey(
             out_shape=self.overview_size(side), resampling=Resampling.average if real else Resampling.nearest
@@ -113,12 +116,12 @@ class RasterScene(Scene):
         columns, rows = zip(*points, strict=True)
         return list(zip(*self.mapping.xy(rows, columns, offset="ul"), strict=True))
 
-    def grey(self, **how: object) -> np.ndarray:
+    def grey(self, **how: Any) -> NDArray[np.uint8]:
         """Pixels of the file as uint8 [H, W], no data as black."""
         values = self.values(**how)
         return sar_image.to_grey(values, *self.limits) if self.limits else values
 
-    def values(self, **how: object) -> np.ndarray:
+    def values(self, **how: Any) -> NDArray[Any]:
         """Pixels of the file, [H, W]: 8 bits as they are, no data as 0; others as numbers, no data as not a number."""
         try:
             bands = self.file.read(self.bands, masked=True, **how)
@@ -152,13 +155,13 @@ def open_scene(path: str | Path) -> Scene:
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise ImageError(f"{path} cannot be read as an array: {str(error).splitlines()[0]}") from error
+            raise ImageError(f"{path} cannot be read as an array: {first_line(error)}") from error
         if values.ndim == 2 and values.size and values.dtype.kind in "buifc":
             return ArrayScene(path, values)
     return ArrayScene(path, sar_image.read(path))
 
 
-def scene_limits(path: Path, sample: np.ndarray) -> tuple[float, float] | None:
+def scene_limits(path: Path, sample: NDArray[Any]) -> tuple[float, float] | None:
     """Black and white of a scene that has more than 8 bits; None: take it as it is.
 
     Zeros do not count, with which products fill what the radar did not see.

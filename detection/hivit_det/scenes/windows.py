@@ -12,16 +12,40 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from torchvision.ops import batched_nms
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from hivit_det.scenes.merge import merge
 from hivit_det.scenes.scene import Scene
 from hivit_det.weights import load_detector
-from saratrx.errors import InputError
+from saratrx.command_line import at_least, option
+from saratrx.errors import raise_problems
 
-EDGE = 0.01  # a box that ends within this part of a window's side from its edge is taken to be cut
-Placed = tuple[tuple[int, int], np.ndarray]  # left and top in the scene, and the window
-PAIRS_AT_ONCE = 500_000  # of boxes, when they are compared: bounds the memory
+Placed = tuple[tuple[int, int], NDArray[np.uint8]]  # left and top in the scene, and the window
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """How it looks."""
+
+    window: int = option(1024, help="side of the windows in pixels")
+    overlap: int | None = option(None, help="pixels that windows share, more than a target", default_text="a quarter")
+    batch: int | None = option(None, help="windows at once", default_text="8 on a GPU, else 1")
+    score: float = option(0.3, help="targets below are dropped")
+    nms: float = option(0.5, help="boxes that overlap more are one target")
+    amp: bool = option(False, help="compute in bfloat16: faster, nearly the same")
+
+    def __post_init__(self) -> None:
+        problems = at_least(1, window=self.window, batch=self.batch)
+        if self.window >= 1 and self.overlap is not None:
+            problems += wrong_overlap(self.window, self.overlap)
+        raise_problems(problems)
+
+
+def wrong_overlap(window: int, overlap: int) -> list[str]:
+    """Say what is wrong with an overlap, if anything is."""
+    is_right = 0 <= overlap < window
+    return [] if is_right else [f"--overlap {overlap}: must be from 0 to less than --window {window}"]
 
 
 @dataclass
@@ -40,7 +64,7 @@ class Detections:
         return len(self.boxes)
 
     def of_classes(self, names: Sequence[str]) -> "Detections":
-        """Those of some classes."""
+        """Keep those of some classes."""
         wanted = torch.tensor([self.classes.index(name) for name in names])
         kept = torch.isin(self.labels, wanted)
         return Detections(self.boxes[kept], self.scores[kept], self.labels[kept], self.classes)
@@ -128,7 +152,7 @@ class SceneDetector:
             values = np.repeat(image[..., None], 3, axis=2)
             known = {"img": values, "img_shape": image.shape, "ori_shape": image.shape, "scale_factor": (1.0, 1.0)}
             inputs.append(self.prepare(known | {"img_id": 0, "img_path": str(scene.path)}))
-        found = []
+        found: list[tuple[torch.Tensor, ...]] = []
         for ((left, top), image), sample in zip(windows, self.model.test_step(pseudo_collate(inputs)), strict=True):
             targets = sample.pred_instances.cpu()
             targets = targets[targets.scores >= score]
@@ -146,8 +170,7 @@ def starts(length: int, window: int, overlap: int) -> list[int]:
         InputError: if the overlap is not smaller than the window.
 
     """
-    if not 0 <= overlap < window:
-        raise InputError(f"--overlap {overlap}: must be from 0 to less than --window {window}")
+    raise_problems(wrong_overlap(window, overlap))
     last = max(0, length - window)
     return [*range(0, last, window - overlap), last]
 
@@ -177,72 +200,3 @@ def read_ahead(
 def nothing() -> tuple[torch.Tensor, ...]:
     """Boxes, scores, labels and windows of no target."""
     return torch.empty(0, 4), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, 4)
-
-
-def merge(
-    boxes: torch.Tensor,
-    scores: torch.Tensor,
-    labels: torch.Tensor,
-    frames: torch.Tensor,
-    size: tuple[int, int],
-    nms: float,
-) -> torch.Tensor:
-    """Choose one box for each target that several windows have found.
-
-    Whole boxes come first: non-maximum suppression by class. A box that its window's edge cuts stays only if no whole
-    box, nor a larger cut one, is of the same target, of whatever class: a part of a target is easily mistaken.
-
-    Args:
-        boxes: [N, 4] in pixels of the scene.
-        scores: [N].
-        labels: [N].
-        frames: [N, 4], the window in which each was found.
-        size: width and height of the scene.
-        nms: overlap above which two boxes are of one target.
-
-    Returns:
-        Indices of the boxes that stay, by falling score.
-
-    """
-    is_cut = cut_by_window(boxes, frames, size)
-
-    def same_target(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        overlaps = overlap_where_both_see(boxes[first], frames[first], boxes[second], frames[second]) > nms
-        neighbours = (frames[first, None] != frames[None, second]).any(dim=2)
-        return overlaps & (neighbours | (labels[first, None] == labels[None, second]))  # one window has decided itself
-
-    whole, cut = (~is_cut).nonzero()[:, 0], is_cut.nonzero()[:, 0]
-    kept = whole[batched_nms(boxes[whole], scores[whole], labels[whole], nms)]
-    parts = cut.split(max(1, PAIRS_AT_ONCE // max(1, len(kept))))
-    cut = torch.cat([part[~same_target(part, kept).any(dim=1)] for part in parts])
-    areas = (boxes[cut, 2:] - boxes[cut, :2]).prod(dim=1)
-    for part in cut[areas.argsort(descending=True, stable=True)].split(1):
-        if not same_target(part, kept[is_cut[kept]]).any():
-            kept = torch.cat([kept, part])
-    return kept[scores[kept].argsort(descending=True, stable=True)]
-
-
-def cut_by_window(boxes: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Which boxes [N, 4] reach an edge of their window [N, 4] that is no edge of the scene."""
-    width, height = size
-    margin = EDGE * (frames[:, 2:] - frames[:, :2]).repeat(1, 2)
-    scene = torch.tensor([0, 0, width, height])
-    return (((boxes - frames).abs() <= margin) & (frames != scene)).any(dim=1)
-
-
-def overlap_where_both_see(
-    first: torch.Tensor, first_frames: torch.Tensor, second: torch.Tensor, second_frames: torch.Tensor
-) -> torch.Tensor:
-    """Intersection over union [M, N] of boxes [M, 4] and [N, 4], each cut to what both their windows show."""
-    corner = torch.maximum(first_frames[:, None, :2], second_frames[None, :, :2])
-    opposite = torch.minimum(first_frames[:, None, 2:], second_frames[None, :, 2:])
-
-    def cut(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.maximum(boxes[..., :2], corner), torch.minimum(boxes[..., 2:], opposite)
-
-    def area(corner: torch.Tensor, opposite: torch.Tensor) -> torch.Tensor:
-        return (opposite - corner).clamp(min=0).prod(dim=-1)
-
-    (a, a_end), (b, b_end) = cut(first[:, None]), cut(second[None])
-    shared = area(torch.maximum(a, b), torch.minimum(a_end, b_end))
-    return shared / (area(a, a_end) + area(b, b_end) - shared).clamp(min=1e-6)

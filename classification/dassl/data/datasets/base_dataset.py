@@ -73,13 +73,16 @@ class DatasetBase:
             One list for one source, else a list of lists.
 
         """
-        if num_shots >= 1:
-            seed = random.getrandbits(32) if seed is None else seed
-            data_sources = tuple(self._draw(source, num_shots, repeat, seed) for source in data_sources)
-        return data_sources[0] if len(data_sources) == 1 else list(data_sources)
+        if num_shots >= 1 and seed is None:
+            seed = random.getrandbits(32)
+        drawn = [self.draw_shots(source, num_shots, seed or 0, repeat) for source in data_sources]
+        return drawn[0] if len(drawn) == 1 else drawn
 
-    def _draw(self, source: list[Datum], num_shots: int, repeat: bool, seed: int) -> list[Datum]:
-        drawn = []
+    def draw_shots(self, source: list[Datum], num_shots: int, seed: int, repeat: bool = False) -> list[Datum]:
+        """Draw from one list, as `generate_fewshot_dataset` does."""
+        if num_shots < 1:
+            return source
+        drawn: list[Datum] = []
         for label, items in sorted(self.split_dataset_by_label(source).items()):
             generator = random.Random(f"shots {seed} {label}")
             candidates = shuffled(items, generator)
@@ -89,15 +92,15 @@ class DatasetBase:
         return drawn
 
     def split_dataset_by_label(self, data_source: list[Datum]) -> dict[int, list[Datum]]:
-        """The images of each label, in their order."""
-        groups = defaultdict(list)
+        """Sort images by label; within one, they stay in their order."""
+        groups: defaultdict[int, list[Datum]] = defaultdict(list)
         for item in data_source:
             groups[item.label].append(item)
         return groups
 
 
 def shuffled(items: list[Datum], generator: random.Random) -> list[Datum]:
-    """The images in an order that follows from the generator and their sorted paths."""
+    """Bring images into an order that follows from the generator and their sorted paths."""
     items = sorted(items, key=lambda item: item.impath)
     generator.shuffle(items)
     return items

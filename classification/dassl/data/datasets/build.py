@@ -9,7 +9,7 @@ DATASET_REGISTRY = Registry("DATASET.NAME")
 
 
 def build_dataset(cfg: CfgNode) -> DatasetBase:
-    """The data set that the config names.
+    """Make the data set that the config names.
 
     Raises:
         InputError: if there is none of that name, or its files are not as they should be.

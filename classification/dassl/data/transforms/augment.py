@@ -15,12 +15,12 @@ STRONGEST = 30  # magnitudes of RandAugment go from 0 to this (Cubuk et al., CVP
 
 
 def uniform(low: float, high: float) -> float:
-    """A random number."""
+    """Draw a random number."""
     return low + (high - low) * torch.rand(()).item()
 
 
 def apply(name: str, image: Image.Image, strength: float) -> Image.Image:
-    """One operation of RandAugment, with a strength in [0, 1] between the ends of its range."""
+    """Do one operation of RandAugment, with a strength in [0, 1] between the ends of its range."""
     factor = FACTORS[0] + strength * (FACTORS[1] - FACTORS[0])
     if name == "rotate":
         return functional.rotate(image, LARGEST_ANGLE * strength * (1 if uniform(-1, 1) > 0 else -1))

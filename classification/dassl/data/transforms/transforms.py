@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 from yacs.config import CfgNode
 
@@ -32,14 +33,14 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 def is_random(cfg: CfgNode) -> bool:
-    """Whether the training transform gives another result each time."""
+    """Tell whether the training transform gives another result each time."""
     return any(choice in RANDOM for choice in cfg.INPUT.TRANSFORMS)
 
 
 def build_transform(
     cfg: CfgNode, is_train: bool = True, choices: list[str] | None = None, centre_crop: int = 0
 ) -> Transform | None:
-    """The transform of a Pillow image to float32 [1, H, W] with (H, W) = INPUT.SIZE, amplitude in [0, 1].
+    """Make the transform of a Pillow image to float32 [1, H, W] with (H, W) = INPUT.SIZE, amplitude in [0, 1].
 
     Training: resize to INPUT.SIZE, whatever the shape, and do what `choices` name. Test: resize the smaller side to the
     larger of INPUT.SIZE and cut the centre; of `choices` only the normalisations.
@@ -66,15 +67,15 @@ def build_transform(
     if cfg.INPUT.INTERPOLATION not in INTERPOLATION_MODES:
         modes = ", ".join(INTERPOLATION_MODES)
         raise InputError(f"INPUT.INTERPOLATION {cfg.INPUT.INTERPOLATION}: unknown; choose one of {modes}")
-    steps = [v2.CenterCrop(centre_crop)] if centre_crop else []
+    steps: list[nn.Module] = [v2.CenterCrop(centre_crop)] if centre_crop else []
     steps += training_steps(cfg.INPUT, choices) if is_train else test_steps(cfg.INPUT)
     steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
     steps += steps_on_tensor(cfg.INPUT, choices, is_train)
     return v2.Compose(steps)
 
 
-def training_steps(options: CfgNode, choices: list[str]) -> list[v2.Transform]:
-    """What is done to the training image, still 8-bit."""
+def training_steps(options: CfgNode, choices: list[str]) -> list[nn.Module]:
+    """List what is done to the training image, still 8-bit."""
     size, mode = tuple(options.SIZE), INTERPOLATION_MODES[options.INTERPOLATION]
     if "center_crop" in choices:
         resize = test_steps(options)
@@ -83,7 +84,7 @@ def training_steps(options: CfgNode, choices: list[str]) -> list[v2.Transform]:
     else:
         resize = [v2.Resize(size, interpolation=mode)]
     jitter = (options.COLORJITTER_B, options.COLORJITTER_C)
-    optional = {
+    optional: dict[str, list[nn.Module]] = {
         "random_translation": [Translation(size, interpolation=mode)],
         "random_crop": [v2.RandomCrop(size, padding=options.CROP_PADDING)],
         "random_flip": [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()],
@@ -95,15 +96,15 @@ def training_steps(options: CfgNode, choices: list[str]) -> list[v2.Transform]:
     return resize + [step for name, steps in optional.items() if name in choices for step in steps]
 
 
-def test_steps(options: CfgNode) -> list[v2.Transform]:
-    """What is done to a test image, still 8-bit."""
+def test_steps(options: CfgNode) -> list[nn.Module]:
+    """List what is done to a test image, still 8-bit."""
     mode = INTERPOLATION_MODES[options.INTERPOLATION]
     return [v2.Resize(max(options.SIZE), interpolation=mode), v2.CenterCrop(tuple(options.SIZE))]
 
 
-def steps_on_tensor(options: CfgNode, choices: list[str], is_train: bool) -> list[v2.Transform]:
-    """What is done to float32 [1, H, W]."""
-    steps = []
+def steps_on_tensor(options: CfgNode, choices: list[str], is_train: bool) -> list[nn.Module]:
+    """List what is done to float32 [1, H, W]."""
+    steps: list[nn.Module] = []
     if is_train and "cutout" in choices:
         steps.append(Cutout(options.CUTOUT_N, options.CUTOUT_LEN))
     if "normalize" in choices:

@@ -1,8 +1,6 @@
 """Targets of a scene that is looked at in windows are each found once."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,30 +8,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detection_tools import MICRO, STAGE, run_here
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torchvision.ops import box_iou
 
-import huge_image_infer
-from hivit_det import large_scene
+from hivit_det.scenes import merge as merging
+from hivit_det.scenes.merge import cut_by_window, merge, overlap_where_both_see
 from hivit_det.scenes.scene import ArrayScene
-from hivit_det.scenes.windows import SceneDetector, cut_by_window, merge, overlap_where_both_see, read_ahead, starts
+from hivit_det.scenes.windows import SceneDetector, read_ahead, starts
 from saratrx.checkpoint import CheckpointError
 from saratrx.errors import InputError
 
-STAGE = Path(__file__).parents[1]
 CONFIG = STAGE / "configs/_hivit_/hivit_tiny_simulated.py"
-SMALL = {
-    "model.backbone.embed_dim": 32,
-    "model.backbone.depths": [1, 1, 2],
-    "model.backbone.num_heads": 2,
-    "model.backbone.out_indices": ["H", "M", 1, 1],
-    "model.backbone.global_indices": [1],
-    "model.backbone.init_cfg": None,
-    "model.neck.in_channels": [8, 16, 32, 32],
-}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +157,7 @@ class BrightSquares(SceneDetector):
 @pytest.mark.parametrize(("window", "overlap", "batch"), [(128, 40, 3), (200, 31, 1), (64, 33, 50), (2000, 100, 8)])
 @pytest.mark.parametrize("pairs", [1, 500_000])
 def test_every_target_is_found_once(monkeypatch, window, overlap, batch, pairs):
-    monkeypatch.setattr(large_scene, "PAIRS_AT_ONCE", pairs)
+    monkeypatch.setattr(merging, "PAIRS_AT_ONCE", pairs)
     rng = np.random.default_rng(2)
     values = rng.integers(0, 90, (470, 610), dtype=np.uint8)
     expected = set()
@@ -192,7 +181,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detector")
     init_default_scope("mmdet")
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(SMALL)
+    cfg.merge_from_dict(MICRO)
     cfg.dump(folder / "small.py")
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
@@ -228,21 +217,21 @@ def test_a_checkpoint_of_another_detector_is_refused(trained, tmp_path):
         SceneDetector(Config.fromfile(trained / "small.py"), tmp_path / "less.pth", "cpu")
 
 
-def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_path, monkeypatch):
+def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_path):
     values = np.random.default_rng(3).gamma(1.0, 40.0, (150, 210)).clip(0, 255).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "scene.png")
     start = [trained / "small.py", trained / "small.pth", tmp_path / "scene.png"]
     small = ["--window", 96, "--overlap", 32, "--score", 0.2]
-    words = [STAGE / "huge_image_infer.py", *start, *small, "--classes", "ship", "--output_dir", "found"]
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
-    )
+    words = [*start, *small, "--classes", "ship", "--output_dir", "found"]
+    done = run_here("huge_image_infer.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     content = json.loads((tmp_path / "found/scene_targets.json").read_text())
     assert {box["category_id"] for box in content["annotations"]} == {2}
     assert f"scene.png: ship {len(content['annotations'])}; wrote" in done.stdout
     cases = {
-        "--overlap 96: must be": [*start, "--window", 96, "--overlap", 96],
+        "--overlap 96: must be from 0 to less than --window 96": [*start, "--window", 96, "--overlap", 96],
+        "--window 0: must be at least 1": [*start, "--window", 0],
+        "--batch 0: must be at least 1": [*start, "--batch", 0],
         "--classes tank: the config has vehicle, ship": [*start, "--classes", "tank"],
         "--device cuda:99: ": [*start, "--device", "cuda:99"],
         f"--output_dir {tmp_path / 'scene.png'} cannot be made: ": [*start, "--output_dir", tmp_path / "scene.png"],
@@ -252,9 +241,7 @@ def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_p
         "absent.py: no such file": ["absent.py", *start[1:]],
     }
     for sentence, arguments in cases.items():
-        monkeypatch.setattr(sys, "argv", ["huge_image_infer.py", *map(str, arguments)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(InputError) as raised:
-            huge_image_infer.main()
-        assert str(raised.value).startswith(sentence)
-        assert "\n" not in str(raised.value)
+        done = run_here("huge_image_infer.py", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {sentence}")
+        assert done.stderr.count("\n") == 1

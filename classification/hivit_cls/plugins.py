@@ -1,0 +1,58 @@
+"""Data sets and trainers that users add: every file in `datasets/` and `trainers/` beside train.py is imported.
+
+They are imported by where they lie, in packages `user_datasets` and `user_trainers`: a folder named `datasets` on
+Python's path would stand in the way of Hugging Face's package of that name.
+"""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from saratrx.errors import InputError, first_line
+from saratrx.files import visible
+
+FOLDERS = ("datasets", "trainers")
+
+
+def import_plugins(stage: Path) -> None:
+    """Import what users have put beside train.py, in the order of the names; each file once per process.
+
+    Args:
+        stage: folder of train.py.
+
+    Raises:
+        InputError: naming the file that cannot be imported.
+
+    """
+    for name in FOLDERS:
+        folder, package = stage / name, f"user_{name}"
+        files = [file for file in visible([path.name for path in folder.glob("*.py")]) if file != "__init__.py"]
+        if not files:
+            continue
+        if (folder / "__init__.py").is_file():
+            import_file(folder / "__init__.py", package)
+        else:
+            sys.modules.setdefault(package, ModuleType(package)).__path__ = [str(folder)]  # for relative imports
+        for file in files:
+            import_file(folder / file, f"{package}.{Path(file).stem}")
+
+
+def import_file(path: Path, name: str) -> None:
+    """Import a file as a module, unless it was.
+
+    Raises:
+        InputError: naming the file, if that fails.
+
+    """
+    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+        return
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} cannot be imported: it is no Python file")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever users' code raises
+        del sys.modules[name]
+        raise InputError(f"{path} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
