@@ -16,7 +16,7 @@ setup: .venv/installed
 	touch $@
 
 test: setup
-	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(PYTHON_BIN) -m ruff check .

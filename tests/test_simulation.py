@@ -120,16 +120,24 @@ def test_boxes_hold_what_shines():
             assert width * height < (2.6 * target.radius / (3.0 if kind == "sea" else 0.2)) ** 2
 
 
-def run(folder, *arguments):
-    script = Path(simulate.__file__)
-    command = [sys.executable, str(script), "--output_dir", str(folder), "--chips", "2", "1", "--scenes", "3", "1"]
-    subprocess.run([*command, *arguments], check=True, capture_output=True)
+def command(folder, *arguments):
+    """The command line of a small simulation."""
+    counts = ["--chips", "2", "1", "--scenes", "3", "1"]
+    return [simulate.__file__, "--output_dir", str(folder), *counts, *arguments]
+
+
+def files(folder):
+    """What was written, by name."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_the_same_seed_writes_the_same_files(tmp_path):
-    first, again = run(tmp_path / "a"), run(tmp_path / "b")
-    other = run(tmp_path / "c", "--seed", "1")
+def test_the_same_seed_writes_the_same_files(tmp_path, monkeypatch):
+    """In another process and in this one, whatever was made before."""
+    subprocess.run([sys.executable, *command(tmp_path / "a")], check=True, capture_output=True)
+    for name, seed in (("c", "1"), ("b", "0")):
+        monkeypatch.setattr(sys, "argv", command(tmp_path / name, "--seed", seed))
+        simulate.main()
+    first, again, other = (files(tmp_path / name) for name in "abc")
     assert first == again
     chips = [name for name in first if name.endswith(".jpeg")]
     assert len(chips) == 30

@@ -176,12 +176,13 @@ def test_two_processes_train_resume_and_test(folder, tmp_path):
     expected, found = losses(tmp_path / "whole"), losses(cut)
     assert len(expected) == 2  # six training images, in batches of four: one per process
     assert found == expected
-    weights, results = tmp_path / "whole/epoch_2.pth", []
+    tested, results = [folder / "small.py", tmp_path / "whole/epoch_2.pth"], []
+    done = run_here("tools/test.py", *tested, "--work-dir", tmp_path / "test-1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = run("tools/dist_test.sh", *tested, 2, "--work-dir", tmp_path / "test-2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(set(re.findall(r"coco/bbox_mAP_75: ([\d.-]+)", done.stdout))) == 1
     for processes in (1, 2):
-        options = [processes, "--work-dir", tmp_path / f"test-{processes}"]
-        done = run("tools/dist_test.sh", folder / "small.py", weights, *options, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert len(set(re.findall(r"coco/bbox_mAP_75: ([\d.-]+)", done.stdout))) == 1
         results.append(json.loads((tmp_path / f"test-{processes}/results.json").read_text()))
     assert results[0] == results[1]
 
