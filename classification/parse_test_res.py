@@ -39,7 +39,7 @@ class Selection:
 class Output:
     """How they are shown."""
 
-    ci95: bool = option(False, help="print the 95 %% interval instead of the deviation")
+    ci95: bool = option(False, help="print the 95 % interval instead of the deviation")
     markdown: Path | None = option(None, metavar="FILE", help="write a table")
     csv: Path | None = option(None, metavar="FILE", help="write a table")
 

@@ -17,7 +17,6 @@ default takes all the words that are left, whatever they look like.
 """
 
 import argparse
-import math
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -106,7 +105,8 @@ def add(section: argparse._ArgumentGroup, each: Field[Any], hint: Any, separator
     """Add one field to a section of a parser."""
     about: Option = each.metadata["option"]
     name = each.name.replace("_", separator)
-    words: dict[str, Any] = {"help": about.help, "dest": each.name}
+    text = about.help if about.help == argparse.SUPPRESS else about.help.replace("%", "%%")
+    words: dict[str, Any] = {"help": text, "dest": each.name}
     if each.default is MISSING:
         words["required"] = True
     else:
@@ -183,19 +183,13 @@ def default_text(default: Any) -> str:
 
 
 def at_least(low: float, **values: float | None) -> list[str]:
-    """Name the options, given by name and value, that are below `low` or no finite number; None is nothing to check."""
+    """Name the options, given by name and value, that are below `low` or no number; None is nothing to check."""
     said = "must not be negative" if low == 0 else f"must be at least {low:g}"
-    return [
-        f"--{name} {value}: {said}"
-        for name, value in values.items()
-        if value is not None and not low <= value < math.inf
-    ]
+    return [f"--{name} {value}: {said}" for name, value in values.items() if value is not None and not value >= low]
 
 
 def above_zero(**values: float | None) -> list[str]:
-    """Name the options, given by name and value, that are not positive finite numbers; None is nothing to check."""
+    """Name the options, given by name and value, that are not positive numbers; None is nothing to check."""
     return [
-        f"--{name} {value}: must be positive"
-        for name, value in values.items()
-        if value is not None and not 0 < value < math.inf
+        f"--{name} {value}: must be positive" for name, value in values.items() if value is not None and not value > 0
     ]

@@ -4,14 +4,19 @@ import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from saratrx.errors import InputError, first_line
+
+LEFTOVER_SECONDS = 24 * 3600.0  # of another machine's process, which cannot be asked whether it lives
 
 
 class WholeFile:
@@ -46,17 +51,24 @@ class WholeFile:
 def open_whole(path: str | Path, with_hash: bool = False) -> Iterator[WholeFile]:
     """Write a file in one step: after a crash there is the old file or the new one, never half of one.
 
+    A link is followed, an old file's mode is kept, and what is no file, such as /dev/stdout, is written to directly.
+
     Args:
         path: the file; its folder must exist.
-        with_hash: also write its SHA-256 beside it, see `hash_path`.
+        with_hash: also write its SHA-256 beside it, see `hash_path`; without, an old hash goes with the old file.
 
     Raises:
         OSError: if it cannot be written, as on a full disk; an old file is then still there.
 
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield WholeFile(file)
+        return
     remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    place = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{temporary_prefix(path)}{place}.tmp")
     try:
         with temporary.open("wb") as file:
             whole = WholeFile(file)
@@ -66,28 +78,54 @@ def open_whole(path: str | Path, with_hash: bool = False) -> Iterator[WholeFile]
                 raise whole.error or error from error
             whole.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         # At no moment does a new file stand beside an old hash: for a while there is no hash
-        hash_path(path).unlink(missing_ok=True)
+        if os.path.lexists(hash_path(path)):
+            hash_path(path).unlink(missing_ok=True)
         temporary.replace(path)
         if with_hash:
             temporary.write_text(f"{whole.hash.hexdigest()}  {path.name}\n", encoding="utf-8")
             temporary.replace(hash_path(path))
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new names themselves
-    finally:
-        os.close(folder)
+    with suppress(OSError):  # some file systems cannot; the file is there
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new names themselves
+        finally:
+            os.close(folder)
+
+
+def temporary_prefix(path: Path) -> str:
+    """Begin the names of what becomes `path`: hidden, and short where its own name is long."""
+    return f".{path.name[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}."
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what killed processes of this machine left of `path`."""
-    pattern = re.compile(re.escape(f".{path.name}.{socket.gethostname()}-") + r"(\d+)\.tmp")
-    for leftover in path.parent.iterdir():
-        found = pattern.fullmatch(leftover.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
-            leftover.unlink(missing_ok=True)
+    """Delete what killed processes left of `path`: those of this machine, and of others what is a day old."""
+    prefix = temporary_prefix(path)
+    pattern = re.compile(re.escape(prefix) + r"(.+)-(\d+)-[0-9a-f]+\.tmp")
+    with suppress(OSError):  # another user's file, a folder that cannot be listed: nothing to stop for
+        for leftover in path.parent.iterdir():
+            found = pattern.fullmatch(leftover.name)
+            if found is None:
+                continue
+            is_own = found[1] == socket.gethostname()
+            is_old = time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS
+            if is_old or (is_own and not is_running(int(found[2]))):
+                leftover.unlink(missing_ok=True)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether this machine has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -436,7 +436,7 @@ def _register(size: str) -> None:
         return build_model_with_cfg(HiViTClassifier, create.__name__, pretrained, feature_cfg=feature_cfg, **arguments)
 
     create.__name__ = f"hivit_{size}_patch16_224"
-    register_model(create)
+    globals()[create.__name__] = register_model(create)  # timm lists it in this module's __all__
 
 
 for _size in SIZES:

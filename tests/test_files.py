@@ -3,6 +3,9 @@
 import errno
 import hashlib
 import os
+import re
+import socket
+import stat
 import subprocess
 import sys
 
@@ -60,10 +63,47 @@ with open_whole({str(tmp_path / "a.bin")!r}) as file:
 """
     subprocess.run([sys.executable, "-c", script], check=False)
     [left] = tmp_path.iterdir()
-    living = tmp_path / left.name.replace(left.name.split("-")[-1], f"{os.getppid()}.tmp")
-    living.touch()
+    start, pid, end = re.fullmatch(r"(.*-)(\d+)(-[0-9a-f]+\.tmp)", left.name).groups()
+    living = tmp_path / f"{start}{os.getppid()}{end}"
+    far, long_ago = (tmp_path / f"{start.replace(socket.gethostname(), name)}{pid}{end}" for name in ("far", "gone"))
+    for path in (living, far, long_ago):
+        path.touch()
+    os.utime(long_ago, (1, 1))
     files.write_text(tmp_path / "a.bin", "whole")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.bin", living.name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.bin", living.name, far.name])
+
+
+def test_links_modes_long_names_and_devices(tmp_path):
+    """What could be written in place can be written whole."""
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    files.write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert real.stat().st_mode & 0o777 == 0o640
+    longest = tmp_path / ("x" * 250)
+    files.write_text(longest, "long")
+    assert longest.read_text() == "long"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write_text(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+
+
+def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def files_only(number):
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    files.write_text(tmp_path / "a", "text")
+    assert (tmp_path / "a").read_text() == "text"
 
 
 def test_a_disk_that_is_full_at_the_first_byte_is_named_through_other_errors(tmp_path):

@@ -101,6 +101,8 @@ def test_timm_creates_every_size(size):
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=10)
     assert model.head.weight.shape == (10, hivit.SIZES[size]["embed_dim"])
+    assert name in hivit.__all__
+    assert callable(getattr(hivit, name))  # as `from saratrx.hivit import *` asks
     assert not model.rpe
     assert sum(isinstance(b, hivit.AttentionBlock) for b in model.blocks) == hivit.SIZES[size]["depths"][2]
 

@@ -1,6 +1,7 @@
 """What a test has measured, as a file that says what it was measured on, and with what."""
 
 import math
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -60,5 +61,5 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
 
 
 def number(value: Any) -> float | None:
-    """Make a figure one that JSON knows: None if it is not finite."""
-    return float(value) if math.isfinite(value) else None
+    """Make a figure one that JSON knows: None if it is no number or not finite."""
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None

@@ -23,3 +23,17 @@ def plain_run(images, tmp_path_factory):
     """An undisturbed run of eight epochs, and what it printed."""
     output = tmp_path_factory.mktemp("plain")
     return output, run_here(options(images, output, epochs=8, save_every=4, image_every=6))
+
+
+@pytest.fixture
+def started():
+    """Start processes that do not outlive the test."""
+    running = []
+
+    def start(process):
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.close()

@@ -5,67 +5,13 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
+from processes import Command, Run, two
 from small_runs import SCRIPT, free_port, losses, options, run_here
 
 from saratrx.checkpoint import load_checkpoint
-
-
-class Printed:
-    """A process whose output can be waited for."""
-
-    def __init__(self, command, environment):
-        self.process = subprocess.Popen(
-            command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
-        self.text = ""
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.text += line
-
-    def wait_for(self, pattern, seconds=120):
-        deadline = time.monotonic() + seconds
-        while not (found := re.search(pattern, self.text)):
-            assert time.monotonic() < deadline, f"no {pattern} in:\n{self.text}"
-            time.sleep(0.02)
-        return found
-
-    def ended(self, seconds=120):
-        code = self.process.wait(timeout=seconds)
-        self.reader.join(timeout=10)
-        return code
-
-    def kill(self):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def started():
-    """Start processes that do not outlive the test."""
-    running = []
-
-    def start(command, **environment):
-        running.append(Printed(command, environment))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-
-
-def two(started, arguments, script=SCRIPT):
-    """The two processes of a run that no launcher watches over."""
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
-    command = [sys.executable, str(script), *arguments]
-    return [started(command, RANK=str(rank), LOCAL_RANK="0", **meeting) for rank in (0, 1)]
 
 
 def long(images, output, **changes):
@@ -77,7 +23,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images,
     arguments = options(images, tmp_path, epochs=8, batch_size=4, resume="auto", image_every=0)
     first, second = two(started, arguments)
     first.wait_for("epoch 2/8 done")
-    second.process.send_signal(signal.SIGUSR1)
+    second.send_signal(signal.SIGUSR1)
     assert (first.ended(), second.ended()) == (75, 75)
     assert re.search(r"SIGUSR1 came: stopped after step \d/5 of epoch \d; go on with --resume auto", first.text)
     for process in two(started, arguments):
@@ -99,7 +45,7 @@ def test_two_processes_in_bf16_stay_near_one(images, started, tmp_path):
 def test_a_process_that_dies_ends_the_other_with_a_message(images, started, tmp_path):
     first, second = two(started, long(images, tmp_path))
     first.wait_for("epoch 2/2000 done")
-    second.process.kill()
+    second.send_signal(signal.SIGKILL)
     begun = time.monotonic()
     assert first.ended() == 1
     assert time.monotonic() - begun < 60
@@ -129,7 +75,7 @@ def test_a_process_that_stands_still_ends_the_others_with_a_message(images, star
     stopped = [two(started, long(images, tmp_path / f"{rank}", hang_seconds=4)) for rank in (0, 1)]
     for rank, processes in enumerate(stopped):
         processes[0].wait_for("epoch 2/2000 done")
-        processes[rank].process.send_signal(signal.SIGSTOP)
+        processes[rank].send_signal(signal.SIGSTOP)
     reasons = (
         r"process (0 on \S+|by which all processes met) has (given no sign|not answered)",
         r"process 1 on \S+ has given no sign of life for",
@@ -149,13 +95,13 @@ def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started
     launcher += ["--max-restarts", "2", "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
     arguments = options(images, tmp_path, epochs=24, batch_size=4, save_minutes=0.01, save_every=5, keep=2)
     command = [*launcher, "--local_addr", "127.0.0.1", str(SCRIPT), *arguments]
-    agents = [started(command, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1") for _ in range(2)]
+    agents = [started(Command(command, {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"})) for _ in range(2)]
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("checkpoint-5.pth")):
         assert time.monotonic() < deadline, agents[0].text + agents[1].text
         time.sleep(0.02)
     workers = subprocess.run(
-        ["pgrep", "-P", str(agents[1].process.pid)], capture_output=True, text=True, check=True
+        ["pgrep", "-P", str(agents[1].pid)], capture_output=True, text=True, check=True
     ).stdout.split()
     os.kill(int(workers[0]), signal.SIGKILL)
     for agent in agents:
@@ -166,7 +112,7 @@ def test_two_agents_are_two_machines_and_survive_a_killed_worker(images, started
 
 def test_accumulated_gradients_of_two_processes_are_those_of_one(images, started, tmp_path):
     common = {"epochs": 3, "accum_iter": 2, "image_every": 0, "lr": 5e-3}
-    running = [started([sys.executable, str(SCRIPT), *options(images, tmp_path / "one", batch_size=4, **common)])]
+    running = [started(Run(options(images, tmp_path / "one", batch_size=4, **common), {}))]
     for reduce in ("float32", "bf16"):
         arguments = options(images, tmp_path / reduce, batch_size=2, grad_reduce=reduce, bucket_mb=0.05, **common)
         running += two(started, arguments)

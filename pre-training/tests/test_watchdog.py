@@ -121,3 +121,27 @@ watchdog.end_after_lost_connection(RuntimeError("Connection closed by peer"))
 Watchdog(store, 1, 2, 20.0).end_after_lost_connection(RuntimeError("Connection closed by peer"))
 """)
     assert (code, "another process has ended or cannot be reached (Connection closed" in message) == (1, True), message
+
+
+def test_the_main_process_leaves_the_others_time_to_read_the_verdict():
+    """It may host the store: if its main thread ended it at once, a third process would find no verdict any more."""
+    code, printed, message = ended("""
+import threading
+watchdog = Watchdog(store, 0, 3, 2.0)
+for _ in range(6):
+    watchdog.beat("training")
+def reader():
+    while not store.check(["watchdog/verdict"]):
+        time.sleep(0.01)
+    time.sleep(0.2)  # within two intervals
+    print("read", store.get("watchdog/verdict").decode(), flush=True)
+threading.Thread(target=reader, daemon=True).start()
+while not watchdog.verdict:
+    publish(0, doing="loading data", is_stuck=True)
+    store.set("watchdog/2", json.dumps(other | {"published": time.monotonic(), "host": "near"}))
+    time.sleep(0.01)
+watchdog.end_after_lost_connection(RuntimeError("Connection closed by peer"))
+""")
+    assert code == 1
+    assert "process 1 on far: loading data" in message
+    assert printed.startswith("read no progress for")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous as meet
+from torch.distributed.rendezvous import rendezvous as torch_rendezvous
 
 from saratrx.command_line import above_zero, at_least, option
 from saratrx.device import choose_device
@@ -107,7 +107,7 @@ def rendezvous(device_name: str, *, dist_url: str = "env://", is_openmpi: bool =
     if rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
     try:
-        store, rank, world_size = next(iter(meet(dist_url, rank, world_size, timeout=MEETING_TIMEOUT)))
+        store, rank, world_size = next(iter(torch_rendezvous(dist_url, rank, world_size, timeout=MEETING_TIMEOUT)))
     except (dist.DistError, ValueError) as error:
         raise InputError(f"process {rank} of {world_size} did not meet the others at {dist_url}: {error}") from error
     return Processes(rank, world_size, device, store)

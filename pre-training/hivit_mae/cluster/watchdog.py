@@ -82,6 +82,8 @@ class Watchdog:
         A hung process that has read the verdict ends, and closes its connections: others may notice that before they
         have read the verdict themselves.
         """
+        if self.verdict and self.thread is not None:
+            self.thread.join()  # it gives the others time to read the verdict, and then ends this process
         if self.thread is not None and self.rank and not self.verdict:
             with suppress(dist.DistError, RuntimeError), self._deadline():  # the store may be gone with its host
                 if self.store.check([VERDICT]):

@@ -142,7 +142,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which ends with the process and its decoders; the folder is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
+        lock = FileLock(folder / "lock", fallback_to_soft=False)
         try:
             lock.acquire(blocking=False)
         except Timeout:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -156,7 +156,7 @@ class BatchLoader:
                 return
             yield self.finish(loaded)
 
-    def on_side_stream(self, iterator: Iterator[resample.CropBatch | list[torch.Tensor]]) -> Iterator[Batch]:
+    def on_side_stream(self, iterator: Iterator[Any]) -> Iterator[Batch]:
         """Finish batches on a stream of their own, beside the training step's."""
         stream = torch.cuda.Stream(self.device)
         while True:
@@ -174,9 +174,9 @@ class BatchLoader:
             batch.images.record_stream(training)
             yield batch
 
-    def finish(self, loaded: resample.CropBatch | list[torch.Tensor]) -> Batch:
+    def finish(self, loaded: Any) -> Batch:
         """Bring what a worker made to the device, with the augmentation that was left to it."""
-        if isinstance(loaded, resample.CropBatch):
+        if self.source.on_device:
             images = resample.resize_crops(loaded.to(self.device), self.source.input_size)
             return Batch(torch.tensor(loaded.indices), images)
         indices, images = loaded
