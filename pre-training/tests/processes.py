@@ -66,9 +66,10 @@ class Command(Printed):
 class Run(Printed):
     """A process of main_pretrain.py, or of another script."""
 
-    def __init__(self, arguments, environment, script=SCRIPT):
+    def __init__(self, arguments, environment, script=SCRIPT, errors=None):
         super().__init__()
-        self.process = FORKS.Process(target=play, args=(str(script), arguments, environment, str(self.output)))
+        outputs = [str(self.output), str(errors or self.output)]
+        self.process = FORKS.Process(target=play, args=(str(script), arguments, environment, outputs))
         self.process.start()
         self.pid = self.process.pid
 
@@ -78,12 +79,11 @@ class Run(Printed):
         return self.process.exitcode
 
 
-def play(script, arguments, environment, output):
+def play(script, arguments, environment, outputs):
     """Be the process of a script, as if started by a shell."""
     os.setsid()
-    file = os.open(output, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(file, stream)
+    for stream, output in enumerate(outputs, start=1):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     os.environ.update(environment)
     multiprocessing.set_start_method("fork", force=True)  # Python's own choice, for the loader's processes
     torch.set_num_threads(1)

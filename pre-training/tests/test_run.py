@@ -1,11 +1,9 @@
 """Whole runs of main_pretrain.py with a model that trains in a second."""
 
-import os
 import re
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import Run
 from small_runs import SCRIPT, free_port, losses, options, run, run_here
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -57,23 +56,19 @@ def test_a_checkpoint_is_plain_data_and_complete(plain_run):
     assert list(content["model"]) == list(micro(img_size=48).state_dict())
 
 
-def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_run, tmp_path):
+def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_run, started, tmp_path):
     output, _ = plain_run
     arguments = options(images, tmp_path, epochs=8, save_every=1, keep=2, image_every=0, resume="auto")
-    command, environment = [sys.executable, str(SCRIPT), *arguments], os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        for line in process.stdout:
-            if line.startswith("epoch 2/8 done"):
-                deadline = time.monotonic() + 60
-                while not (tmp_path / "checkpoint-2.pth").exists() and time.monotonic() < deadline:
-                    time.sleep(0.001)
-                process.send_signal(signal.SIGKILL)  # in the third epoch, or a little later
-                break
-    assert process.returncode == -signal.SIGKILL
+    killed = started(Run(arguments, {}))
+    killed.wait_for("epoch 2/8 done")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoint-2.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    killed.send_signal(signal.SIGKILL)  # in the third epoch, or a little later
+    assert killed.ended() == -signal.SIGKILL
     assert not (tmp_path / "checkpoint-8.pth").exists()
-    done = run(arguments)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"continuing \S*checkpoint-\d\.pth after epoch [2-7]", done.stdout)
+    printed = run_here(arguments)
+    assert re.search(r"continuing \S*checkpoint-\d\.pth after epoch [2-7]", printed)
     assert losses(tmp_path) == losses(output)  # to the last bit
     undisturbed, resumed = (load_checkpoint(p / "checkpoint-8.pth")["model"] for p in (output, tmp_path))
     assert all(torch.equal(value, resumed[key]) for key, value in undisturbed.items())

@@ -1,10 +1,9 @@
 """The watchdog alone, in a process that it may end. Whole runs are in test_many_processes.py."""
 
 import re
-import subprocess
-import sys
 
 import pytest
+from processes import Run
 
 PREPARATION = """
 import json, time
@@ -18,20 +17,27 @@ def publish(number, **changes):
 """
 
 
-def ended(script):
-    done = subprocess.run(
-        [sys.executable, "-c", PREPARATION + script], capture_output=True, text=True, timeout=60, check=False
-    )
-    return done.returncode, done.stdout.strip(), done.stderr.strip()
+@pytest.fixture
+def ended(started, tmp_path):
+    """Run a script in a process; returns its exit code, and what it said on stdout and stderr."""
+
+    def run(script):
+        file, errors = tmp_path / "script.py", tmp_path / "errors.txt"
+        file.write_text(PREPARATION + script)
+        errors.unlink(missing_ok=True)
+        process = started(Run([], {}, file, errors))
+        return process.ended(60), process.text.strip(), errors.read_text().strip()
+
+    return run
 
 
-def test_a_process_that_never_comes():
+def test_a_process_that_never_comes(ended):
     code, _, message = ended("Watchdog(store, 0, 2, 0.3); time.sleep(30)")
     assert code == 1
     assert message.startswith("error: process 1 has not come for 1 s: this process ends; start the run again")
 
 
-def test_the_other_process_is_named_that_is_behind():
+def test_the_other_process_is_named_that_is_behind(ended):
     code, _, message = ended("""
 watchdog = Watchdog(store, 0, 2, 1.0)
 for _ in range(6):
@@ -44,7 +50,7 @@ for number in range(300):
     assert message.startswith("error: no progress for 1 s (process 1 on far: loading data): this process ends")
 
 
-def test_busy_slow_and_finished_processes_are_left_alone():
+def test_busy_slow_and_finished_processes_are_left_alone(ended):
     """Work that is known to take long, steps that have always been long, and a process that has done its part."""
     code, printed, message = ended("""
 watchdog = Watchdog(store, 0, 2, 0.5)
@@ -63,7 +69,7 @@ print("done", json.loads(store.get("watchdog/0"))["is_done"])
 
 
 @pytest.mark.parametrize("verdict", [True, False])
-def test_the_others_obey_the_first(verdict):
+def test_the_others_obey_the_first(ended, verdict):
     word = 'store.set("watchdog/verdict", "process 7 is gone")' if verdict else "pass"
     code, printed, message = ended(f"""
 store.set("watchdog/0", json.dumps(other))
@@ -83,7 +89,7 @@ print("done")
         assert (code, printed, message) == (0, "done", "")
 
 
-def test_a_single_process_has_nobody_to_watch():
+def test_a_single_process_has_nobody_to_watch(ended):
     code, printed, _ = ended("""
 watchdog = Watchdog(None, 0, 1, 0.1)
 time.sleep(0.5)
@@ -94,7 +100,7 @@ print("done")
     assert (code, printed) == (0, "done")
 
 
-def test_a_lost_connection_does_not_hide_who_is_the_cause():
+def test_a_lost_connection_does_not_hide_who_is_the_cause(ended):
     """A hung process that obeys the verdict closes its connections, which the others may notice before they read it."""
     code, _, message = ended("""
 watchdog = Watchdog(store, 0, 2, 1.0)
@@ -110,7 +116,7 @@ watchdog.end_after_lost_connection(RuntimeError("[/gloo/transport] Connection cl
     assert re.match(named, message), message
 
 
-def test_who_has_not_read_the_verdict_yet_reads_it_when_a_connection_is_lost():
+def test_who_has_not_read_the_verdict_yet_reads_it_when_a_connection_is_lost(ended):
     code, _, message = ended("""
 watchdog = Watchdog(store, 1, 2, 20.0)
 store.set("watchdog/verdict", "no progress for 9 s (process 2)")
@@ -123,7 +129,7 @@ Watchdog(store, 1, 2, 20.0).end_after_lost_connection(RuntimeError("Connection c
     assert (code, "another process has ended or cannot be reached (Connection closed" in message) == (1, True), message
 
 
-def test_the_main_process_leaves_the_others_time_to_read_the_verdict():
+def test_the_main_process_leaves_the_others_time_to_read_the_verdict(ended):
     """It may host the store: if its main thread ended it at once, a third process would find no verdict any more."""
     code, printed, message = ended("""
 import threading
