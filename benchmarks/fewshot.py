@@ -11,7 +11,6 @@ nearest neighbour in raw pixels (the middle 64 px, scaled to 32) from the same s
 """
 
 import argparse
-import json
 import platform
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from hivit_cls.options import parse_options
 from hivit_cls.results import read_experiment, read_metric
 from hivit_cls.table import parse_numbers
 from saratrx import sar_image
+from saratrx.files import write_json
 
 STAGE = Path(__file__).parents[1] / "classification"
 EPOCHS = 30  # of the published config
@@ -151,7 +151,7 @@ def main() -> None:
     print(f"the published way: {plain_total:.0f} s ({measured})")
     print(f"ratio {results['ratio']:.1f}")
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, results, indent=1)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import SceneDetector
 from machine import peak_gb
 from saratrx import sar_image
+from saratrx.files import write_json
 
 SCORE, NMS = 0.3, 0.5
 FORMS: dict[str, dict[str, Any]] = {  # options of SceneDetector.detect
@@ -149,7 +150,7 @@ def main() -> None:
                 )
         results["sizes"][side] = figures
         if args.json:
-            args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write_json(args.json, results, indent=1)
 
 
 if __name__ == "__main__":

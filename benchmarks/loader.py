@@ -10,7 +10,6 @@ trained. Prints images/s, images/s per core, and the ratio to the published path
 """
 
 import argparse
-import json
 import os
 import tarfile
 import tempfile
@@ -32,6 +31,7 @@ from hivit_mae.data.folders import find_images
 from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
 from machine import describe
 from saratrx.errors import exit_on_input_error
+from saratrx.files import write_json
 
 IMAGES_A_SHARD = 500
 
@@ -168,7 +168,7 @@ def main() -> None:
             print(f"  {name:42} {rate:7.0f} images/s  {rate / cores:8.0f} per core  ratio {ratio:6.2f}", flush=True)
             results[name] = {"images_per_second": rate, "ratio": ratio}
         if args.json:
-            args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write_json(args.json, results, indent=1)
 
 
 if __name__ == "__main__":

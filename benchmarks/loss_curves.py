@@ -7,7 +7,6 @@ Prints the losses, averaged over the last tenth of the steps, and their gap in p
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +23,7 @@ from hivit_mae.run.precision import compiled
 from hivit_mae.seeds import masking_noise
 from machine import describe
 from saratrx.errors import exit_on_input_error
+from saratrx.files import write_json
 
 NARROW: dict[str, Any] = {
     "embed_dim": 128, "depths": (1, 1, 4), "num_heads": 4,
@@ -114,7 +114,7 @@ def main() -> None:
         settings = {name: getattr(args, name) for name in ("input_size", "batch_size", "steps", "lr", "seed")}
         result = {"machine": machine, "model": model, **settings, "gap_percent": gap, "largest_percent": largest}
         result["losses"] = {form: [round(value, 5) for value in values] for form, values in curves.items()}
-        args.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ another loader process costs.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -24,6 +23,7 @@ from PIL import Image
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
 from machine import describe
+from saratrx.files import write_json
 
 MAIN = Path(__file__).parents[1] / "pre-training" / "main_pretrain.py"
 STEP_LINE = re.compile(r"epoch (\d+)/\d+  step (\d+)/(\d+)")
@@ -116,7 +116,7 @@ def main() -> None:
         held = cache_of_many(args.chips, Path(folder))
     if args.json:
         result = {"machine": machine, "growth": steps, "chips": args.chips, "after_an_epoch": held}
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result, indent=1)
 
 
 if __name__ == "__main__":

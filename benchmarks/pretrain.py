@@ -11,7 +11,6 @@ that is fed from the decoded cache.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from hivit_mae.models.published_form import DenseGradientFeature, PublishedForm
 from hivit_mae.run.precision import compiled, resolve_amp
 from loader import make_chips
 from machine import describe, peak_gb
+from saratrx.files import write_json
 from saratrx.hivit import SIZES
 
 FORMS = ("published", "float32", "float32, compiled", "bf16", "bf16, compiled")  # "published" is float32 too
@@ -275,7 +275,7 @@ def main() -> None:
             )  # fmt: skip
             figures["fed from the cache"] = {**fed, "share": share}
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, results, indent=1)
 
 
 if __name__ == "__main__":

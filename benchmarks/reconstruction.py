@@ -11,7 +11,6 @@ their kind for these very images and masks, so a model is compared with more tha
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from hivit_mae.run import panel
 from hivit_mae.seeds import masking_noise
 from saratrx.checkpoint import load_all, load_checkpoint
 from saratrx.errors import InputError, exit_on_input_error
+from saratrx.files import write_json
 
 
 def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict[str, Any]]:
@@ -81,7 +81,7 @@ def main() -> None:
     for name, loss in found.items():
         print(f"  {name:12} {loss:.4f}   {loss / found['constant']:.3f} of a constant's")
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, found, indent=1)
 
 
 if __name__ == "__main__":

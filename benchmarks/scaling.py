@@ -9,7 +9,6 @@ and the efficiency against one process: on GPUs their number is the limit, on a 
 """
 
 import argparse
-import json
 import os
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from hivit_mae.run.begin import wrap
 from hivit_mae.run.precision import allow_tf32, resolve_amp, resolve_compile
 from machine import describe
 from pretrain import synthetic_images
+from saratrx.files import write_json
 from saratrx.hivit import SIZES
 
 
@@ -124,7 +124,7 @@ def main() -> None:
             found.append({"processes": world_size, "bucket_mb": bucket_mb, "images_per_second": rate})
     if args.json:
         result = {"machine": machine, "size": args.size, "batch_size": args.batch_size, "measured": found}
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result, indent=1)
 
 
 if __name__ == "__main__":

@@ -128,10 +128,15 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file in one step, as `open_whole` does."""
+    with open_whole(path) as file:
+        file.write(content)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in one step, as `open_whole` does."""
-    with open_whole(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:

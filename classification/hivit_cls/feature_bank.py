@@ -28,7 +28,7 @@ from dassl.data.transforms.transforms import Transform
 from dassl.utils import mkdir_if_missing, write_json
 from hivit_cls.encoder import FrozenEncoder
 from saratrx.errors import InputError
-from saratrx.files import content_hash, open_whole, refused_if_unwritable
+from saratrx.files import content_hash, refused_if_unwritable, write_bytes
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -124,8 +124,8 @@ class FeatureBank:
         hashes = torch.tensor([list(bytes.fromhex(digest)) for digest in features], dtype=torch.uint8)
         content = save({"hashes": hashes, "features": torch.stack(list(features.values()))})
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-        with refused_if_unwritable(path), open_whole(path) as file:
-            file.write(content)
+        with refused_if_unwritable(path):
+            write_bytes(path, content)
         return features
 
 

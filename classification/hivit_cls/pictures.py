@@ -21,7 +21,7 @@ from sklearn.metrics import confusion_matrix
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from saratrx import sar_image
-from saratrx.files import open_whole, refused_if_unwritable
+from saratrx.files import refused_if_unwritable, write_bytes
 
 DPI = 80
 MISTAKES = 20
@@ -183,8 +183,8 @@ def save(figure: Figure, path: str | Path) -> NDArray[np.uint8]:
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     png = BytesIO()
     Image.fromarray(pixels).save(png, format="PNG")
-    with refused_if_unwritable(path), open_whole(path) as file:
-        file.write(png.getvalue())
+    with refused_if_unwritable(path):
+        write_bytes(path, png.getvalue())
     return pixels
 
 

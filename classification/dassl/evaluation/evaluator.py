@@ -1,5 +1,6 @@
 """Accuracy, error rate and F1 of a classifier: printed as the block that is known from Dassl's logs, and as data."""
 
+import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from dassl.evaluation.build import EVALUATOR_REGISTRY
+from saratrx.files import write_bytes
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -63,7 +65,9 @@ class Classification:
             results["perclass_accuracy"] = self.show_classes(true, pred)
         if self.cfg.TEST.COMPUTE_CMAT:
             path = Path(self.cfg.OUTPUT_DIR, "cmat.pt")
-            torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), path)
+            matrix = io.BytesIO()
+            torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), matrix)
+            write_bytes(path, matrix.getvalue())
             log.info("Confusion matrix saved to %s", path)
         return results
 

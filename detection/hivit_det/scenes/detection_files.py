@@ -1,6 +1,7 @@
 """What a detector has found, as files: COCO JSON, CSV, GeoJSON, and a picture."""
 
 import csv
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -8,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hivit_det.scenes.scene import Scene
 from hivit_det.scenes.windows import Detections
-from saratrx.files import refused_if_unwritable, write_json
+from saratrx.files import refused_if_unwritable, write_bytes, write_json, write_text
 
 PICTURE_SIDE = 2048  # px
 
@@ -57,11 +58,12 @@ def write_coco(path: Path, scene: Scene, found: Detections) -> None:
 
 def write_csv(path: Path, scene: Scene, found: Detections) -> None:
     """Write a line per target: class, score, and the box in pixels."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["class", "score", "x1", "y1", "x2", "y2"])
-        for name, score, box in rows(found):
-            table.writerow([name, f"{score:.4f}", *(f"{value:.2f}" for value in box)])
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["class", "score", "x1", "y1", "x2", "y2"])
+    for name, score, box in rows(found):
+        table.writerow([name, f"{score:.4f}", *(f"{value:.2f}" for value in box)])
+    write_text(path, text.getvalue())
 
 
 def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
@@ -96,4 +98,6 @@ def write_picture(path: Path, scene: Scene, found: Detections) -> None:
         text, place = f"{name} {score:.2f}", (x1, max(0, y1 - 15))
         pen.rectangle(pen.textbbox(place, text, font=font), fill=(0, 0, 0))
         pen.text(place, text, fill=colour, font=font)
-    picture.save(path, quality=90)
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=90)
+    write_bytes(path, content.getvalue())

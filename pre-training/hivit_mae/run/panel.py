@@ -12,7 +12,7 @@ from hivit_mae.data.source import ImageSource
 from hivit_mae.models.gradient_feature import RADII
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from hivit_mae.seeds import masking_noise
-from saratrx.files import open_whole
+from saratrx.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,8 +84,7 @@ def write(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG in one step; raises OSError."""
     content = io.BytesIO()
     figure.savefig(content, dpi=80, format="png")
-    with open_whole(path) as file:
-        file.write(content.getvalue())
+    write_bytes(path, content.getvalue())
 
 
 def show(axis: "Axes", image: torch.Tensor, colours: str, brightest: float) -> None:
