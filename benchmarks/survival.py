@@ -47,7 +47,7 @@ def start(images: Path, output: Path, world_size: int) -> list[subprocess.Popen[
     command += ["--output_dir", str(output)]
     command += ["--input_size", "48", "--batch_size", str(8 // world_size), "--epochs", str(EPOCHS), "--lr", "1e-3"]
     command += ["--warmup_epochs", "1", "--num_workers", "1", "--device", "cpu", "--image_every", "0"]
-    command += ["--resume", "auto", "--save_minutes", "0.005", "--save_every", "10"]
+    command += ["--amp", "off", "--resume", "auto", "--save_minutes", "0.005", "--save_every", "10"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if world_size > 1:
         with socket.socket() as listener:
