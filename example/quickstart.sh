@@ -29,7 +29,7 @@ for trainer in MIM_linear kNN; do
         > "$output/classify-$trainer.log"
     grep "accuracy .* seeds" "$output/classify-$trainer.log"
 done
-echo "(chance is 10%; 150 steps teach next to nothing about classes, see the README for what 25 minutes on real chips do)"
+echo "(chance is 10%; 150 steps teach next to nothing about classes, see benchmarks/README.md for what 25 minutes on real chips do)"
 
 echo "5/5 detecting in $output/detect"
 config=$top/detection/configs/_hivit_/hivit_tiny_simulated.py
