@@ -37,6 +37,7 @@ from hivit_mae.run.profiling import traced
 from hivit_mae.run.run_log import RunLog
 from hivit_mae.run.training_state import Checkpoints
 from saratrx.errors import InputError, exit_on_input_error, first_line
+from saratrx.files import write_text
 from saratrx.reporting import get_logger
 
 log = get_logger("main_pretrain")
@@ -252,7 +253,7 @@ def explain(error: NonFiniteLossError, folder: Path) -> str:
     """Say what went wrong and what to do, with the images; all of them go to a file in `folder`."""
     listed = folder / "nonfinite-images.txt"
     with suppress(OSError):  # a full disk is not what this is about
-        listed.write_text("\n".join(error.images) + "\n", encoding="utf-8")
+        write_text(listed, "\n".join(error.images) + "\n")
     more = f" and {len(error.images) - NAMED_AT_MOST} more" if len(error.images) > NAMED_AT_MOST else ""
     return (
         f"{error}; the images of the last such batch are {', '.join(error.images[:NAMED_AT_MOST])}{more} (all in "

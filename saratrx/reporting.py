@@ -32,7 +32,7 @@ class StdoutHandler(logging.StreamHandler[TextIO]):
         raise  # noqa: PLE0704 -- logging calls this while it handles the error
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # a plain attribute of StreamHandler
+    def stream(self) -> TextIO:  # type: ignore[override]  # a plain attribute there; here stdout may change
         return sys.stdout
 
 
