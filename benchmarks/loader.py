@@ -28,7 +28,8 @@ from torchvision import transforms
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.host_memory import keep_freed_memory
 from hivit_mae.data.folders import find_images
-from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
+from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.run.options import DataOptions
 from machine import describe
 from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json

@@ -19,6 +19,10 @@ if [ ! -f "$stage/main_pretrain.py" ]; then
     echo "error: no main_pretrain.py in $stage: run sbatch in pre-training/, or set SARATRX_STAGE to that folder" >&2
     exit 2
 fi
+if [ -z "${SLURM_JOB_NODELIST:-}" ]; then
+    echo "error: this is not a Slurm job: start it with sbatch, or use torchrun or python main_pretrain.py" >&2
+    exit 2
+fi
 python=${PYTHON:-$stage/../.venv/bin/python}
 command -v "$python" > /dev/null || python=python
 

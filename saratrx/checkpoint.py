@@ -9,22 +9,24 @@ For example:
 """
 
 import math
+import os
 import pickle
 import re
 from argparse import Namespace
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 
 from saratrx.errors import InputError
 from saratrx.files import hash_path, is_as_hashed, open_whole
-from saratrx.hivit import HiViT
+from saratrx.hivit import SIZES, HiViT
 from saratrx.position import resize_bias_table, resize_position_embedding
 from saratrx.reporting import get_logger
 
@@ -34,13 +36,41 @@ Allowed = Callable[..., Any] | tuple[Callable[..., Any], str]  # of a function, 
 
 # What the stages add to the encoder: of no use to a model that does not have it, so a file may hold it
 ADDED_TO_ENCODER = ("decoder_", "mask_token", "norm.", "sarfeature", "fc_norm.", "head.")
+PARTS_OF_DETECTORS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "fpn")
 # Computed from the size of the model, never taken from a file
 COMPUTED = ("relative_position_index",)
 NAMED_AT_MOST = 4  # keys of one kind that an error names
+WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")  # around an encoder whose keys all begin so
 
 
 class CheckpointError(InputError):
     """A file that is no checkpoint, an unsafe one, or one for another model."""
+
+
+class Settings:
+    """Stands in for the settings objects that checkpoints of other tools hold: a plain dict of their values."""
+
+    def __new__(cls, *_: Any) -> "OrderedDict[str, Any]":  # type: ignore[misc]  # the unpickler asks it for an object
+        return OrderedDict()
+
+
+ARRAYS: dict[str, Any] = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
+SETTINGS = ("yacs.config", "fvcore.common.config", "mmengine.config", "mmengine.config.config", "mmcv.utils.config")
+# What checkpoints pickle beside their weights, none of which can run anything
+HARMLESS: list[Allowed] = [
+    Namespace,
+    *[(Settings, f"{module}.{name}") for module in SETTINGS for name in ("CfgNode", "ConfigDict")],
+    *[(PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")],
+    *[(PureWindowsPath, f"{module}.WindowsPath") for module in ("pathlib", "pathlib._local")],
+    np.ndarray,
+    np.dtype,
+    *[type(np.dtype(code)) for code in "?bhilqBHILQefdgFDG"],
+    *[
+        (maker, f"{module}.multiarray.{name}")
+        for module in ("numpy.core", "numpy._core")
+        for name, maker in ARRAYS.items()
+    ],
+]
 
 
 def save_checkpoint(path: str | Path, **state: Any) -> None:
@@ -95,7 +125,8 @@ def load_checkpoint(path: str | Path, allowed: Sequence[Allowed] = ()) -> dict[s
     """Read a checkpoint onto the CPU without running anything that it contains.
 
     Accepted: a dict with the weights under `model` or `state_dict`, a bare state dict, safetensors; keys with
-    DistributedDataParallel's prefix `module.`; a pickled `argparse.Namespace`, as published files hold it.
+    DistributedDataParallel's prefix `module.` or torch.compile's `_orig_mod.`; a pickled `argparse.Namespace`, as
+    published files hold it, and what else is `HARMLESS`.
 
     Args:
         path: the file.
@@ -125,7 +156,38 @@ def load_checkpoint(path: str | Path, allowed: Sequence[Allowed] = ()) -> dict[s
             f"{path} holds no weights: expected tensors at the top or under 'model' or 'state_dict', found "
             f"{', '.join(map(str, list(weights)[:NAMED_AT_MOST])) or 'nothing'}"
         )
-    return content | {"model": {key.removeprefix("module."): value for key, value in weights.items()}}
+    weights = {str(key).removeprefix("module.").replace("_orig_mod.", ""): value for key, value in weights.items()}
+    return content | {"model": weights}
+
+
+def encoder_weights(weights: Weights) -> Weights:
+    """Take the prefix off the keys of an encoder that another model wraps.
+
+    Other keys of a detector keep their names, which no encoder has.
+    """
+    if any(key.startswith("backbone.") for key in weights):
+        return {key.removeprefix("backbone."): value for key, value in weights.items()}
+    for prefix in WRAPPERS:
+        if all(key.startswith(prefix) for key in weights):
+            return encoder_weights({key.removeprefix(prefix): value for key, value in weights.items()})
+    return weights
+
+
+def refuse_nonfinite(path: str | Path, weights: Weights) -> None:
+    """Refuse weights that are NaN or infinite, unless SARATRX_ALLOW_NONFINITE=1.
+
+    Raises:
+        CheckpointError: naming the file and the keys.
+
+    """
+    if os.environ.get("SARATRX_ALLOW_NONFINITE") == "1":
+        return
+    keys = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if keys:
+        raise CheckpointError(
+            f"{path} has values that are not finite in {len(keys)} of {len(weights)} tensors, such as {keys[0]}: "
+            "its training failed; take an earlier one, or set SARATRX_ALLOW_NONFINITE=1"
+        )
 
 
 def load_safetensors_file(path: Path) -> Weights:
@@ -139,7 +201,7 @@ def load_safetensors_file(path: Path) -> Weights:
 def load_pickled_file(path: Path, allowed: Sequence[Allowed] = ()) -> Any:
     """Read a file of torch.save, weights and what is `allowed` only, or say why not."""
     try:
-        with torch.serialization.safe_globals([Namespace, *allowed]):
+        with torch.serialization.safe_globals([*HARMLESS, *allowed]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
@@ -194,7 +256,10 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
 
     """
     own = model.state_dict()
-    found = load_checkpoint(path)["model"]
+    weights = load_checkpoint(path)["model"]
+    is_detector = any(key.startswith("backbone.") for key in weights)
+    found = encoder_weights(weights)
+    refuse_nonfinite(path, found)
     report = LoadReport(Path(path))
     merged, missing, mismatched = dict(own), [], []
     for key, current in own.items():
@@ -215,9 +280,12 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
         else:
             mismatched.append(f"{key} {list(found[key].shape)} (the model's is {list(current.shape)})")
     surplus = [key for key in found if key not in own and key not in COMPUTED]
-    report.ignored = [key for key in surplus if key.startswith(ADDED_TO_ENCODER)]
+    can_be_ignored = ADDED_TO_ENCODER + (PARTS_OF_DETECTORS if is_detector else ())
+    report.ignored = [key for key in surplus if key.startswith(can_be_ignored)]
     report.ignored += [key for key in report.new if key in found]
-    unexpected = [key for key in surplus if not key.startswith(ADDED_TO_ENCODER)]
+    unexpected = [key for key in surplus if not key.startswith(can_be_ignored)]
+    if missing or mismatched or unexpected:
+        refuse_other_size(path, found, own)
     raise_if_any(path, missing=missing, mismatched=mismatched, unexpected=unexpected)
     model.load_state_dict(merged)
     log.info("%s", report)
@@ -232,6 +300,9 @@ def load_all(model: torch.nn.Module, weights: Weights, path: str | Path) -> None
 
     """
     own = model.state_dict()
+    refuse_nonfinite(path, weights)
+    if own.keys() != weights.keys():
+        refuse_other_size(path, encoder_weights(weights), encoder_weights(own))
     raise_if_any(
         path,
         missing=[key for key in own if key not in weights],
@@ -256,6 +327,36 @@ def resize_to_grid(key: str, value: torch.Tensor, model: HiViT) -> torch.Tensor:
         if (2 * side - 1) ** 2 == value.shape[0]:
             return resize_bias_table(value, (side, side), model.grid)
     return value
+
+
+def size_of(weights: Weights) -> str:
+    """Name the size of HiViT that an encoder's weights are of; "" if it is none of `SIZES`."""
+    embedding = weights.get("absolute_pos_embed")
+    if embedding is None:
+        return ""
+    numbers = [int(found[1]) for key in weights if (found := re.match(r"blocks\.(\d+)\.", key))]
+    for name, size in SIZES.items():
+        outer, inner, main = size["depths"]
+        blocks = 2 * outer + 2 * inner + main + 2  # two MLP blocks for one of attention, and the merges between stages
+        if embedding.shape[-1] == size["embed_dim"] and max(numbers, default=-1) == blocks - 1:
+            return name
+    return ""
+
+
+def refuse_other_size(path: str | Path, found: Weights, own: Weights) -> None:
+    """Say of which size a file is where it is of another than the model.
+
+    Raises:
+        CheckpointError: naming both sizes and what to choose.
+
+    """
+    there, wanted = size_of(found), size_of(own)
+    if there and wanted and there != wanted:
+        raise CheckpointError(
+            f"{path} is of a HiViT-{there}, and this model is a HiViT-{wanted}: choose that size, such as CFG=vit_"
+            f"{there[0]}16 in classification, configs/_hivit_/hivit_{there}_*.py in detection, or --model "
+            f"mae_hivit_{there}_dec512d6b in pre-training, or another checkpoint"
+        )
 
 
 def raise_if_any(path: str | Path, *, missing: list[str], mismatched: list[str], unexpected: list[str]) -> None:

@@ -17,12 +17,17 @@ default takes all the words that are left, whatever they look like.
 """
 
 import argparse
+import math
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from saratrx.errors import InputError, SeveralInputErrors
+from saratrx import __version__
+from saratrx.errors import InputError, SeveralInputErrors, raise_problems
+
+LARGEST_WHOLE = 2**63 - 1  # what PyTorch and NumPy hold
+LONGEST_ERROR = 300  # characters of what a person typed
 
 
 @dataclass(frozen=True)
@@ -79,26 +84,39 @@ def parse(
 
     Raises:
         InputError: that tells all mistakes that the classes find in their values.
+        SystemExit: with code 2, after one sentence on stderr, for words that are no option or value.
 
     """
-    parser = argparse.ArgumentParser(description=description)
+    separator = "-" if hyphens else "_"
+    parser = Parser(description=description)
+    parser.add_argument("--version", action="version", version=f"saratrx {__version__}", help="print it and exit")
     for cls in classes:
         section = parser.add_argument_group((cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".").lower())
         hints = get_type_hints(cls)
         for each in fields(cls):
-            add(section, each, hints[each.name], "-" if hyphens else "_")
+            add(section, each, hints[each.name], separator)
     given = vars(parser.parse_args(argv))
     made, problems = [], []
     for cls in classes:
+        names = [each.name for each in fields(cls)]
+        no_numbers = [text for name in names for text in no_number(name.replace("_", separator), given[name])]
+        told = tuple(text.partition(" ")[0] + " " for text in no_numbers)
+        problems += no_numbers
         try:
             made.append(cls(**{each.name: given[each.name] for each in fields(cls)}))
         except SeveralInputErrors as error:
-            problems += error.sentences
+            problems += [each for each in error.sentences if not each.startswith(told)]
         except InputError as error:
             problems.append(str(error))
-    if problems:
-        raise SeveralInputErrors(problems)
+    raise_problems(problems)
     return tuple(made)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message.removeprefix('argument ')[:LONGEST_ERROR]}; --help lists the options\n")
 
 
 def add(section: argparse._ArgumentGroup, each: Field[Any], hint: Any, separator: str) -> None:
@@ -173,6 +191,18 @@ def without_none(hint: Any) -> Any:
     return hint
 
 
+def no_number(name: str, value: Any) -> list[str]:
+    """Say what is wrong with the numbers of an option, if any are NaN, infinite or too large to be meant."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    problems = []
+    for number in numbers:
+        if isinstance(number, float) and not math.isfinite(number):
+            problems.append(f"--{name} {number}: must be a finite number")
+        elif isinstance(number, int) and abs(number) > LARGEST_WHOLE:
+            problems.append(f"--{name} {str(number)[:30]}: is too large")
+    return problems
+
+
 def default_text(default: Any) -> str:
     """Say what the help says of a default: nothing of what is empty or off."""
     if isinstance(default, tuple):
@@ -186,6 +216,15 @@ def at_least(low: float, **values: float | None) -> list[str]:
     """Name the options, given by name and value, that are below `low` or no number; None is nothing to check."""
     said = "must not be negative" if low == 0 else f"must be at least {low:g}"
     return [f"--{name} {value}: {said}" for name, value in values.items() if value is not None and not value >= low]
+
+
+def between(low: float, high: float, **values: float | None) -> list[str]:
+    """Name the options, given by name and value, that lie outside [low, high]; None is nothing to check."""
+    return [
+        f"--{name} {value}: must be from {low:g} to {high:g}"
+        for name, value in values.items()
+        if value is not None and not low <= value <= high
+    ]
 
 
 def above_zero(**values: float | None) -> list[str]:

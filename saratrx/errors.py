@@ -1,4 +1,4 @@
-"""The one error that means "the user can fix this", and how errors become one line."""
+"""The one error that means "the user can fix this", and how a command ends on it, or on Ctrl-C."""
 
 import sys
 from collections.abc import Iterator
@@ -23,14 +23,20 @@ def raise_problems(sentences: list[str]) -> None:
         raise SeveralInputErrors(sentences)
 
 
+INTERRUPTED = 130  # the shell's exit code for SIGINT
+
+
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Turn an `InputError` into its sentence on stderr and exit code 2, as the stage scripts promise."""
+    """End a command without a traceback: an `InputError` is its sentence and exit code 2, Ctrl-C one line and 130."""
     try:
         yield
     except InputError as error:
         print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
 
 
 def sentence(error: InputError) -> str:

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -136,7 +137,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in one step, as `open_whole` does."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="surrogateescape"))  # names of files need not be UTF-8
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
@@ -153,21 +154,51 @@ def refused_if_unwritable(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be written: {first_line(error)}") from error
 
 
+def try_writing(folder: str | Path, option: str) -> None:
+    """Make a folder, and see that files can be written there: now, rather than after hours.
+
+    Args:
+        folder: with those above it, where they are missing.
+        option: names it in errors, such as "--output_dir".
+
+    Raises:
+        InputError: if it cannot be made or written to.
+
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file of that name is there" if isinstance(error, FileExistsError) else first_line(error)
+        raise InputError(f"{option} {folder} cannot be made: {reason}; choose another folder") from error
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise InputError(
+            f"{option} {folder} cannot be written to: {first_line(error)}; choose another folder"
+        ) from error
+
+
 def hash_path(path: str | Path) -> Path:
     """Where the hash of a file stands, in the form of `sha256sum`: `checkpoint-8.pth.sha256`."""
     return Path(f"{path}.sha256")
 
 
 def is_as_hashed(path: str | Path) -> bool:
-    """Whether a file is what the hash beside it says; true if there is none that can be read."""
+    """Whether a file is what the hash beside it says; true if there is none."""
     for _ in range(2):  # both may just be replaced
         try:
-            expected = hash_path(path).read_text(encoding="utf-8").split(maxsplit=1)[:1]
+            said = hash_path(path).read_bytes()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
             with Path(path).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, UnicodeDecodeError):
-            return True
-        if expected == [found]:
+        except OSError:
+            return False
+        if said.split(maxsplit=1)[:1] == [found.encode()]:
             return True
     return False
 

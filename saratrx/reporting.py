@@ -16,8 +16,14 @@ class PlainFormatter(logging.Formatter):
     """The message alone; warnings and worse begin with their level."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = printable(record.getMessage())
         return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
+
+
+def printable(text: str) -> str:
+    """Give text that any stream of the current encoding takes: a file's name need not be UTF-8."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class StdoutHandler(logging.StreamHandler[TextIO]):

@@ -1,26 +1,36 @@
-"""Read a SAR image file of any common kind to 8-bit amplitude.
+"""Read a SAR image file of any common kind to 8-bit amplitude: one reader for all stages.
 
 8-bit files are taken as they are (colours by the ITU-R 601 luma, transparency dropped). Everything else, 16-bit, float
-or complex, goes through one documented remap, `to_uint8`.
+or complex, goes through one documented remap, `grey_scale.GreyScale`. Each format has one parser, chosen by the file's
+first bytes, and sees nothing but the file. What is larger than `max_pixels` is refused before it is decoded.
 """
 
+import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from saratrx.errors import InputError, first_line
+from saratrx.grey_scale import Grey, Values, strips, to_uint8
+from saratrx.tiff import Tiff
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy"})  # compared in lower case
-Grey = NDArray[np.uint8]
-Values = NDArray[Any]
-
-CLIPPED_PERCENT = 0.5  # of the pixels are saturated by the remap: amplitude is heavy-tailed
-EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+MAX_PIXELS = 2**29  # of an image in memory: 5e8, enough for scenes of 24,000 x 16,000
+BYTES_OF_A_PIXEL = 16  # at most, of complex128
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
+PILLOWS: dict[bytes, Callable[[BytesIO], ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"\xff\xd8\xff": JpegImageFile,
+    b"BM": BmpImageFile,
+}
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
 class ImageError(InputError):
@@ -31,21 +41,33 @@ def read(path: str | Path) -> Grey:
     """Read an image file to uint8 [H, W].
 
     PNG, TIFF, JPEG and BMP of 8 bits, 16 bits or float, and `.npy` (real or complex; [H, W], [1, H, W] or [H, W, 1]).
-    What is not 8-bit is remapped by `to_uint8`.
+    What is not 8-bit is remapped by `GreyScale`.
 
     Raises:
-        ImageError: for a file that is missing, torn, empty, of another kind, or that has several channels of more than
-            8 bits.
+        ImageError: for a file that is missing, torn, empty, too large, of another kind, or that has several channels of
+            amplitude.
 
     """
     path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file")
+    check_file(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}") from error
     return decode(path, content)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file, or has more bytes than an image of `max_pixels` can need.
+
+    Raises:
+        ImageError: naming it.
+
+    """
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file")
+    if path.stat().st_size > BYTES_OF_A_PIXEL * max_pixels():
+        raise ImageError(f"{path} has {path.stat().st_size:,} bytes: {too_large()}")
 
 
 def decode(name: str | Path, content: bytes) -> Grey:
@@ -61,86 +83,148 @@ def decode(name: str | Path, content: bytes) -> Grey:
     """
     try:
         if Path(name).suffix.lower() == ".npy":
-            values = np.load(BytesIO(content), allow_pickle=False)
-        else:
-            values = decode_image_file(content)
+            return grey_array(name, parse_array(name, content))
+        if content.startswith(TIFF_STARTS):
+            with open_tiff(name, content) as tiff:
+                check_pixels(name, tiff.height, tiff.width)
+                return tiff.whole()
+        return decode_by_pillow(name, content)
+    except ImageError:
+        raise
+    except ValueError as error:  # continues the sentence
+        raise ImageError(f"{name} {error}") from error
     except Exception as error:  # a damaged file makes its parser raise anything at all
         raise ImageError(f"{name} cannot be read as an image: {first_line(error)}") from error
+
+
+def max_pixels() -> int:
+    """Give the largest number of pixels that an image in memory may have: SARATRX_MAX_PIXELS, or 2^29.
+
+    Raises:
+        InputError: if the variable is no number above 0.
+
+    """
+    said = os.environ.get("SARATRX_MAX_PIXELS", str(MAX_PIXELS))
+    if not said.isascii() or not said.isdigit() or int(said) == 0:
+        raise InputError(f"SARATRX_MAX_PIXELS={said}: must be a number of pixels")
+    return int(said)
+
+
+def too_large() -> str:
+    """Say what to do about an image that is too large."""
+    return f"more than SARATRX_MAX_PIXELS={max_pixels()} allows; cut it into parts, or set that variable"
+
+
+def check_pixels(name: str | Path, height: int, width: int) -> None:
+    """Refuse an image that is too large for the memory.
+
+    Raises:
+        ImageError: naming it and the limit.
+
+    """
+    if height * width > max_pixels():
+        raise ImageError(f"{name} has {height:,} x {width:,} pixels: {too_large()}")
+
+
+def open_tiff(name: str | Path, source: Path | bytes) -> Tiff:
+    """Open a TIFF for reading in windows.
+
+    Args:
+        name: names it in errors.
+        source: the file's path, or its content.
+
+    Raises:
+        ImageError: if it is no TIFF, torn, has several bands of amplitude, or blocks larger than `max_pixels`.
+
+    """
+    try:
+        tiff = Tiff(source)
+    except ValueError as error:
+        raise ImageError(f"{name} {error}") from error
+    try:
+        check_pixels(f"{name}: a block of it", *tiff.file.block_shapes[0])
+    except ImageError:
+        tiff.close()
+        raise
+    return tiff
+
+
+def parse_array(name: str | Path, content: bytes) -> Values:
+    """Give the array of a `.npy` file, a view of its content, without unpickling.
+
+    Raises:
+        ValueError: if it is no such file, or its content is not as long as its head says.
+
+    """
+    file = BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version > (2, 0):
+            raise ValueError("has names of fields")
+        read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, kind = read_head(file)
+    except Exception as error:
+        raise ValueError(f"cannot be read as an array: {first_line(error)}") from error
+    values = int(np.prod(shape, dtype=object))
+    if kind.hasobject or kind.itemsize == 0 or kind.kind not in "buifc" or values == 0:
+        raise ImageError(not_one_channel(name, kind, shape))
+    if min(shape, default=0) < 0 or len(content) - file.tell() < values * kind.itemsize:
+        raise ValueError("cannot be read as an array: it is torn")
+    array = np.frombuffer(content, kind, values, file.tell())
+    return array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def one_channel(name: str | Path, values: Values) -> Values:
+    """Give an array as [H, W].
+
+    Raises:
+        ImageError: if it is no single channel of numbers.
+
+    """
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buifc":
-        raise ImageError(
-            f"{name} holds {values.dtype} values of shape {list(values.shape)}, not one channel [H, W]; "
-            "save the channel to be used on its own"
-        )
-    try:
-        return values if values.dtype == np.uint8 else to_uint8(values)
-    except ValueError as error:
-        raise ImageError(f"{name}: {error}") from error
+        raise ImageError(not_one_channel(name, values.dtype, values.shape))
+    return values
 
 
-def to_uint8(values: Values) -> Grey:
-    """Remap amplitudes of any scale to uint8, linearly and with the brightest 0.5 % saturated.
-
-    Black is 0 for values that are nowhere negative (amplitude, intensity, counts), else the darkest 0.5 % (decibels).
-    Complex values become magnitudes; values that are not finite (no data) become black.
-
-    Args:
-        values: real or complex, any shape.
-
-    Raises:
-        ValueError: if no value is finite.
-
-    """
-    return to_grey(values, *grey_limits(values))
+def not_one_channel(name: str | Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    """Say what an array is instead of one channel."""
+    return (
+        f"{name} holds {kind} values of shape {list(shape)}, not one channel [H, W]; save the channel to be used on "
+        "its own"
+    )
 
 
-def grey_limits(values: Values) -> tuple[float, float]:
-    """Find the amplitudes that `to_uint8` makes black and white; equal if all values are alike.
+def grey_array(name: str | Path, values: Values) -> Grey:
+    """Bring an array to uint8 [H, W]."""
+    values = one_channel(name, values)
+    check_pixels(name, *values.shape)
+    return np.array(values) if values.dtype == np.uint8 else to_uint8(values)
+
+
+def decode_by_pillow(name: str | Path, content: bytes) -> Grey:
+    """Decode PNG, JPEG or BMP to uint8 [H, W]; without Pillow's own limit, which scenes exceed.
 
     Raises:
-        ValueError: if no value is finite.
+        ValueError: if it is none of them, or has several channels of 16 bits.
 
     """
-    amplitude = np.abs(values) if values.dtype.kind == "c" else values
-    amplitude = amplitude[np.isfinite(amplitude)].astype(np.float64)
-    if not amplitude.size:
-        raise ValueError("has no finite value")
-    black, white = np.percentile(amplitude, (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT))
-    if amplitude.min() >= 0:
-        black = 0.0
-    if white <= black:  # nearly all pixels are alike: what stands out must stay visible
-        white = amplitude.max()
-    return float(black), float(white)
-
-
-def to_grey(values: Values, black: float, white: float) -> Grey:
-    """Amplitudes between `black` and `white` to uint8, linearly; what is not finite becomes black."""
-    amplitude = np.abs(values) if values.dtype.kind == "c" else values
-    if white <= black:
-        return np.zeros(amplitude.shape, np.uint8)
-    scaled = (np.where(np.isfinite(amplitude), amplitude, black).astype(np.float64) - black) / (white - black)
-    return np.rint(255 * scaled.clip(0, 1)).astype(np.uint8)
-
-
-def decode_image_file(content: bytes) -> Values:
-    """Decode an image file to uint8 [H, W] if it has 8 bits, else to its own type, [H, W] or [H, W, C]."""
-    try:
-        image = Image.open(BytesIO(content))
-    except UnidentifiedImageError:  # float64 and multi-band TIFF, which Pillow does not know
-        return decode_with_opencv(content)
-    with image:
-        sixteen_bit = ";16" in str(image.tile)  # Pillow would cut 16-bit colours down to 8 in silence
-        if image.mode in EIGHT_BIT_MODES and not sixteen_bit:
-            return np.array(image.convert("L"))
-        if image.mode in EIGHT_BIT_MODES:
-            return decode_with_opencv(content)
-        return np.array(image)
-
-
-def decode_with_opencv(content: bytes) -> Values:
-    """Decode an image file to its own type, [H, W] or [H, W, C]."""
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    if image is None:
-        raise ValueError("it is empty, torn or of an unknown format")
-    return image
+    opener = next((kind for start, kind in PILLOWS.items() if content.startswith(start)), None)
+    if opener is None:
+        raise ValueError("cannot be read as an image: it is empty, or no PNG, JPEG, TIFF, BMP or .npy file")
+    with opener(BytesIO(content)) as image:
+        check_pixels(name, image.height, image.width)
+        is_eight_bit = image.mode in EIGHT_BIT_MODES
+        if is_eight_bit and ";16" in str(image.tile):  # Pillow would cut 16-bit colours down to 8 in silence
+            raise ValueError(
+                f"has {len(image.getbands())} channels of 16 bits, not one; save the channel to be used on its own"
+            )
+        image.load()
+        if not is_eight_bit:
+            return to_uint8(np.asarray(image))
+        grey = np.empty((image.height, image.width), np.uint8)
+        for rows in strips(image.height, image.width):
+            strip = image.crop((0, rows.start, image.width, rows.stop)) if len(grey) > rows.stop - rows.start else image
+            grey[rows] = np.asarray(strip.convert("L"))
+        return grey

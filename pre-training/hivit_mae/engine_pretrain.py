@@ -16,53 +16,15 @@ from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import Batch, BatchLoader
 from hivit_mae.run.lr_schedule import learning_rate, set_learning_rate
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
+from hivit_mae.run.options import OptimisationOptions
 from hivit_mae.run.precision import AMP_DTYPES
 from hivit_mae.run.run_log import RunLog
 from hivit_mae.run.training_state import Checkpoints, TrainingState
 from hivit_mae.seeds import RANK, masking_noise
-from saratrx.command_line import above_zero, at_least, option
-from saratrx.errors import first_line, raise_problems
+from saratrx.errors import first_line
 from saratrx.seeds import derived_seed
 
 GO_ON, SAVE, STOP = range(3)  # what a process asks of all at the end of a step; the largest wins
-
-
-@dataclass(frozen=True)
-class OptimisationOptions:
-    """Training."""
-
-    batch_size: int = option(1, help="images per process and iteration")
-    accum_iter: int = option(1, help="iterations whose gradients make one step")
-    epochs: int = option(300, help="passes over the data")
-    warmup_epochs: float = option(5, help="epochs of linear warm-up")
-    blr: float = option(1.5e-4, help="base rate: lr = blr * effective batch size / 256")
-    lr: float | None = option(None, help="learning rate; overrides --blr", default_text="from --blr")
-    min_lr: float = option(0.0, help="learning rate at the end")
-    weight_decay: float = option(0.05, help="of AdamW, for weights with 2 dimensions or more")
-    clip_grad: float | None = option(None, help="largest norm of the gradient", default_text="any")
-    seed: int = option(0, help="of everything random, 0 included")
-    max_nonfinite: int = option(
-        10, help="steps in a row whose loss is not finite before the run goes back to its last checkpoint"
-    )
-
-    def __post_init__(self) -> None:
-        problems = at_least(
-            1,
-            batch_size=self.batch_size,
-            accum_iter=self.accum_iter,
-            epochs=self.epochs,
-            max_nonfinite=self.max_nonfinite,
-        )
-        problems += at_least(
-            0,
-            warmup_epochs=self.warmup_epochs,
-            blr=self.blr,
-            lr=self.lr,
-            min_lr=self.min_lr,
-            weight_decay=self.weight_decay,
-            seed=self.seed,
-        )
-        raise_problems(problems + above_zero(clip_grad=self.clip_grad))
 
 
 @dataclass
@@ -116,8 +78,16 @@ class Run:
         return self.loader.batches_per_epoch // self.optimisation.accum_iter
 
     def save(self) -> None:
-        """Write a checkpoint, in the main process; where that fails, say so and go on with what there is."""
+        """Write a checkpoint, in the main process; where that fails, say so and go on with what there is.
+
+        Raises:
+            NonFiniteLossError: if weights are not finite, in all processes; then nothing is written.
+
+        """
         self.last_save = time.monotonic()
+        bad = next((name for name, value in self.state.model.named_parameters() if not value.isfinite().all()), None)
+        if bad:
+            raise NonFiniteLossError(f"the weights are not finite any more, such as {bad}", [])
         if not self.processes.is_main:
             return
         with self.watchdog.busy("saving a checkpoint"):
@@ -212,7 +182,7 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
             keep_state(run, step + 1, sums)
         if agreed == STOP:
             reason = max(all_gather(run.preemption.received, processes))
-            raise Preempted(f"{reason} came: stopped after step {step + 1}/{steps} of epoch {epoch + 1}")
+            raise Preempted(f"{reason} came: stopped after step {step + 1}/{steps} of epoch {epoch + 1}", reason)
 
     loss_sum, count = all_reduce_sum(sums).tolist()
     progress.epoch, progress.step, progress.loss_sums = epoch + 1, 0, []

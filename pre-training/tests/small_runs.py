@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-import main_pretrain
+from hivit_mae import pretraining
 from hivit_mae.run.options import parse_options
 
 SCRIPT = Path(__file__).parents[1] / "main_pretrain.py"
@@ -41,7 +41,7 @@ def run_here(arguments):
     torch.set_num_threads(1)
     try:
         with contextlib.redirect_stdout(printed):
-            main_pretrain.main(parse_options(arguments))
+            pretraining.run(parse_options(arguments))
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)

@@ -8,9 +8,10 @@ from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.preemption import Preempted, Preemption
 from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import Batch
-from hivit_mae.engine_pretrain import OptimisationOptions, Run, train_one_epoch
+from hivit_mae.engine_pretrain import Run, train_one_epoch
 from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
+from hivit_mae.run.options import OptimisationOptions
 from hivit_mae.run.run_log import RunLog
 from hivit_mae.run.training_state import Checkpoints, Progress, TrainingState
 

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from hivit_mae.cluster.distributed import Processes
-from hivit_mae.data.loading import BatchLoader, DataOptions, open_images
+from hivit_mae.data.loading import BatchLoader, open_images
+from hivit_mae.run.options import DataOptions
 from saratrx.errors import InputError, sentence
 
 

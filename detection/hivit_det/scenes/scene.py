@@ -1,27 +1,22 @@
 """Scenes of any size, read window by window."""
 
-import os
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import Resampling
 from rasterio.transform import AffineTransformer, GCPTransformer
 from rasterio.windows import Window
 
 from saratrx import sar_image
 from saratrx.errors import first_line
+from saratrx.grey_scale import Grey, GreyScale, sample
 from saratrx.sar_image import ImageError
-
-os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB; without, GDAL takes 5 % of the machine's memory
-SAMPLE = 2048  # px a side, at most, of what the grey scale of a scene is taken from
 
 
 class Scene(ABC):
@@ -33,11 +28,11 @@ class Scene(ABC):
     crs: str | None = None
 
     @abstractmethod
-    def read(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+    def read(self, left: int, top: int, width: int, height: int) -> Grey:
         """Read a window inside the scene: [height, width]."""
 
     @abstractmethod
-    def overview(self, side: int) -> NDArray[np.uint8]:
+    def overview(self, side: int) -> Grey:
         """Read the whole scene: [H, W], made smaller where it is larger than `side` pixels."""
 
     def map_coordinates(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -56,59 +51,54 @@ class ArrayScene(Scene):
     def __init__(self, path: Path, values: NDArray[Any]) -> None:
         self.path, self.values = path, values
         self.height, self.width = values.shape
-        step = max(1, -(-max(values.shape) // SAMPLE))
-        self.limits = scene_limits(path, values[::step, ::step])
+        try:
+            self.scale = None if values.dtype == np.uint8 else GreyScale.of(sample(values))
+        except ValueError as error:
+            raise ImageError(f"{path} {error}") from error
 
-    def read(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
-        values = self.values[top : top + height, left : left + width]
-        return sar_image.to_grey(values, *self.limits) if self.limits else np.array(values)
+    def read(self, left: int, top: int, width: int, height: int) -> Grey:
+        return self.grey(self.values[top : top + height, left : left + width])
 
-    def overview(self, side: int) -> NDArray[np.uint8]:
+    def overview(self, side: int) -> Grey:
         rows, columns = self.overview_size(side)
         step = max(1, self.height // rows)
-        values = self.values[::step, ::step]
-        grey = sar_image.to_grey(values, *self.limits) if self.limits else np.array(values)
-        return cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA)
+        return cv2.resize(self.grey(self.values[::step, ::step]), (columns, rows), interpolation=cv2.INTER_AREA)
+
+    def grey(self, values: NDArray[Any]) -> Grey:
+        """Give some of its values as uint8."""
+        return np.array(values) if self.scale is None else self.scale.grey(values)
 
 
 class RasterScene(Scene):
-    """A TIFF that GDAL reads, with map coordinates if it is a GeoTIFF; only the windows asked for are in memory."""
+    """A TIFF, with map coordinates if it is a GeoTIFF; only the windows asked for are in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            self.file = rasterio.open(path)
-        self.height, self.width = self.file.height, self.file.width
-        meanings = self.file.colorinterp
-        self.bands = [band for band, meaning in enumerate(meanings, start=1) if meaning != ColorInterp.alpha]
-        eight_bit = set(self.file.dtypes) == {"uint8"}
-        if ColorInterp.palette in meanings or not (len(self.bands) == 1 or (len(self.bands) == 3 and eight_bit)):
-            raise ImageError(
-                f"{path} has {len(meanings)} bands of {self.file.dtypes[0]} ({meanings[0].name}), not one of "
-                "amplitude; save the band to be used on its own, such as with gdal_translate -b 1"
-            )
-        points, crs = self.file.gcps
-        if self.file.crs or not self.file.transform.is_identity:
-            self.mapping, crs = AffineTransformer(self.file.transform), self.file.crs
+        self.tiff = sar_image.open_tiff(path, path)
+        self.height, self.width = self.tiff.height, self.tiff.width
+        file = self.tiff.file
+        points, crs = file.gcps
+        if not file.transform.is_identity:
+            self.mapping, crs = AffineTransformer(file.transform), file.crs
         elif points:  # Sentinel-1 products
             self.mapping = GCPTransformer(points, tps=True)
-        else:
+        else:  # whatever its coordinate system, pixels have no place in it
             self.mapping = None
         self.crs = crs.to_string() if crs and self.mapping else None
-        if eight_bit:
-            self.limits = None
-        else:
-            self.limits = scene_limits(path, self.values(out_shape=self.overview_size(SAMPLE)))
+        with self.as_image_error():
+            self.tiff.scale  # noqa: B018 -- taken now, so that a torn file is told at once
 
-    def read(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
-        return self.grey(window=Window(left, top, width, height))
+    def read(self, left: int, top: int, width: int, height: int) -> Grey:
+        with self.as_image_error():
+            return self.tiff.grey(window=Window(left, top, width, height))
 
-    def overview(self, side: int) -> NDArray[np.uint8]:
-        real = "complex" not in self.file.dtypes[0]
-        return self.grey(
-            out_shape=self.overview_size(side), resampling=Resampling.average if real else Resampling.nearest
-        )
+    def overview(self, side: int) -> Grey:
+        can_be_averaged = self.tiff.luma is None and "complex" not in self.tiff.file.dtypes[0]
+        with self.as_image_error():
+            return self.tiff.grey(
+                out_shape=self.overview_size(side),
+                resampling=Resampling.average if can_be_averaged else Resampling.nearest,
+            )
 
     def map_coordinates(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         if not self.mapping:
@@ -116,28 +106,20 @@ class RasterScene(Scene):
         columns, rows = zip(*points, strict=True)
         return list(zip(*self.mapping.xy(rows, columns, offset="ul"), strict=True))
 
-    def grey(self, **how: Any) -> NDArray[np.uint8]:
-        """Pixels of the file as uint8 [H, W], no data as black."""
-        values = self.values(**how)
-        return sar_image.to_grey(values, *self.limits) if self.limits else values
-
-    def values(self, **how: Any) -> NDArray[Any]:
-        """Pixels of the file, [H, W]: 8 bits as they are, no data as 0; others as numbers, no data as not a number."""
+    @contextmanager
+    def as_image_error(self) -> Iterator[None]:
+        """Name the file where it cannot be read."""
         try:
-            bands = self.file.read(self.bands, masked=True, **how)
-        except RasterioError as error:
-            raise ImageError(f"{self.path} is torn or damaged: {error}") from error
-        if bands.dtype == np.uint8:
-            bands = bands.filled(0)
-            return bands[0] if len(bands) == 1 else cv2.cvtColor(bands.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
-        return bands[0].astype(bands.dtype if bands.dtype.kind == "c" else np.float32).filled(np.nan)
+            yield
+        except ValueError as error:
+            raise ImageError(f"{self.path} {error}") from error
 
 
 def open_scene(path: str | Path) -> Scene:
     """Open an image file for reading in windows.
 
     TIFF and `.npy` stay on the disk; other formats, which cannot be read in parts, are held in memory with 8 bits. What
-    has more than 8 bits is remapped as in `sar_image.to_uint8`, with limits from a sample of the whole scene.
+    has more than 8 bits is remapped as in `sar_image.read`, with one `GreyScale` for the whole scene.
 
     Raises:
         ImageError: for a file that is missing, damaged, or has no single band of amplitude.
@@ -146,30 +128,14 @@ def open_scene(path: str | Path) -> Scene:
     path = Path(path)
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
-    if path.suffix.lower() in (".tif", ".tiff"):
-        try:
-            return RasterScene(path)
-        except RasterioError as error:
-            raise ImageError(f"{path} cannot be read as an image: {error}") from error
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start in sar_image.TIFF_STARTS or path.suffix.lower() in (".tif", ".tiff"):
+        return RasterScene(path)
     if path.suffix.lower() == ".npy":
         try:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            values = np.lib.format.open_memmap(path, mode="r")
+        except Exception as error:  # its head can hold anything at all
             raise ImageError(f"{path} cannot be read as an array: {first_line(error)}") from error
-        if values.ndim == 2 and values.size and values.dtype.kind in "buifc":
-            return ArrayScene(path, values)
+        return ArrayScene(path, sar_image.one_channel(path, values))
     return ArrayScene(path, sar_image.read(path))
-
-
-def scene_limits(path: Path, sample: NDArray[Any]) -> tuple[float, float] | None:
-    """Black and white of a scene that has more than 8 bits; None: take it as it is.
-
-    Zeros do not count, with which products fill what the radar did not see.
-    """
-    if sample.dtype == np.uint8:
-        return None
-    seen = sample[sample != 0]
-    try:
-        return sar_image.grey_limits(seen if seen.size else sample)
-    except ValueError as error:
-        raise ImageError(f"{path}: {error}") from error

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous as torch_rendezvous
 
-from saratrx.command_line import above_zero, at_least, option
 from saratrx.device import choose_device
-from saratrx.errors import InputError, raise_problems
+from saratrx.errors import InputError
 
 Decision = TypeVar("Decision")
 # of a collective operation; the watchdog ends a hung run long before, and one process may be busy for long
@@ -46,32 +45,6 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
-
-
-@dataclass(frozen=True)
-class MachineOptions:
-    """Device and processes."""
-
-    device: str = option("auto", help="auto (CUDA if it is there), cuda or cpu")
-    amp: Literal["auto", "off", "bf16", "fp16"] = option(
-        "auto", help="mixed precision; auto: bf16 where the chip has it, else off (float32; TF32 on a GPU)"
-    )
-    compile: bool | None = option(None, help="compile the step into one graph", default_text="on a GPU")
-    profile: bool = option(False, help="write a trace of five steps to --log_dir")
-    grad_reduce: Literal["float32", "bf16"] = option(
-        "float32", help="precision in which gradients are averaged over processes"
-    )
-    bucket_mb: float = option(25, help="MB of gradients that are averaged at once")
-    hang_seconds: float = option(
-        40, help="time without progress after which a process counts as hung, and ends all (0: never)"
-    )
-    dist_on_itp: bool = option(False, help="processes were started by OpenMPI")
-    dist_url: str = option("env://", help="where the processes meet")
-    world_size: int = option(1, help="set by the launcher, which has the last word")
-    local_rank: int = option(-1, help="set by the launcher, like it", names=("--local-rank",))
-
-    def __post_init__(self) -> None:
-        raise_problems(at_least(0, hang_seconds=self.hang_seconds) + above_zero(bucket_mb=self.bucket_mb))
 
 
 def rendezvous(device_name: str, *, dist_url: str = "env://", is_openmpi: bool = False) -> Processes:

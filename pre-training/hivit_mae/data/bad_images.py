@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from saratrx.errors import InputError
-from saratrx.reporting import get_logger
+from saratrx.reporting import get_logger, printable
 
 log = get_logger(__name__)
 
@@ -37,7 +37,7 @@ class BadImages:
         self.flags[index] = True
         if not self.named[index]:
             self.named[index] = True
-            print(f"skipped: {reason}", file=sys.stderr, flush=True)
+            print(printable(f"skipped: {reason}"), file=sys.stderr, flush=True)
 
     def mark_known(self, reasons: dict[int, str]) -> None:
         """Flag images that every process knows of, by index; the main process says why, on stdout."""

@@ -12,27 +12,33 @@ from torch.utils.data import Dataset, DistributedSampler
 from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
 from hivit_mae.data.image_cache import open_cache
-from hivit_mae.data.source import Image, Sample
+from hivit_mae.data.source import Image, Sample, listed
 from saratrx import sar_image
 from saratrx.errors import InputError
 from saratrx.files import visible_files
+from saratrx.output_folder import is_output_folder
 
 
 def find_images(folder: str | Path) -> list[str]:
     """Find the paths of all images under a folder at any depth, sorted; links are followed, hidden files left out.
 
+    So are output folders of runs, whose panels are no training data.
+
     Raises:
-        InputError: if there is no such folder, or no image in it.
+        InputError: if there is no such folder, or no image in it, or it is the output folder of a run.
 
     """
     if not Path(folder).is_dir():
         raise InputError(f"--data_path {folder}: no such folder")
-    paths = [
-        os.path.join(parent, name)
-        for parent, names in visible_files(folder)
-        for name in names
-        if Path(name).suffix.lower() in sar_image.EXTENSIONS
-    ]
+    paths: list[str] = []
+    outputs: list[str] = []
+    for parent, names in visible_files(folder):
+        if is_output_folder(parent, names):
+            if parent == str(folder):
+                raise InputError(f"--data_path {folder}: is the output folder of a run; keep images apart from it")
+            outputs.append(os.path.join(parent, ""))
+        if not os.path.join(parent, "").startswith(tuple(outputs)):
+            paths += [os.path.join(parent, name) for name in names if Path(name).suffix.lower() in sar_image.EXTENSIONS]
     if not paths:
         raise InputError(f"--data_path {folder}: no image in it ({' '.join(sorted(sar_image.EXTENSIONS))})")
     return sorted(paths)
@@ -81,7 +87,8 @@ class FolderImages(Dataset[Sample]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.paths = [path for folder in folders for path in find_images(folder)]
+        self.by_folder = [(folder, find_images(folder)) for folder in folders]
+        self.paths = [path for _, paths in self.by_folder for path in paths]
         self.input_size, self.on_device, self.batch_size = input_size, on_device, batch_size
         self.augmentation = Augmentation(input_size, seed, on_device)
         self.bad_images = BadImages(len(self.paths), max_bad)
@@ -127,6 +134,11 @@ class FolderImages(Dataset[Sample]):
     def name(self, index: int) -> str:
         """Give the path of an image."""
         return self.paths[index]
+
+    @property
+    def identity(self) -> str:
+        """Name the list of images, wherever the folders are."""
+        return listed(os.path.relpath(path, root) for root, paths in self.by_folder for path in paths)
 
     def examples(self, count: int) -> list[Image]:
         """Read up to `count` images, always the same ones, uint8 [H, W]."""

@@ -29,7 +29,7 @@ from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
-FORMAT = 1  # another number for another layout
+FORMAT = 2  # another number for another layout
 PROGRESS_SECONDS = 10
 
 
@@ -95,7 +95,7 @@ def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
 
     Args:
         folder: holds a cache for each list of files.
-        paths: of image files; a changed size or time makes another cache.
+        paths: of image files; a changed size, time or inode makes another cache.
 
     Raises:
         InputError: if the folder cannot be written to, or has no room.
@@ -130,7 +130,8 @@ def source_identity(paths: list[str]) -> str:
     for path in paths:
         try:
             status = Path(path).stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
+            # the inode and the time of the last change of it: a copy can have the size and the time of another image
+            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_ctime_ns}"
         except OSError:
             state = "unreadable"
         digest.update(f"{Path(path).absolute()}\0{state}\0".encode(errors="surrogateescape"))

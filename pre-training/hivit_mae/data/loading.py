@@ -1,13 +1,13 @@
 """Batches for the training step, on its device before it asks for them."""
 
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -17,28 +17,11 @@ from hivit_mae.data import resample
 from hivit_mae.data.folders import FolderImages
 from hivit_mae.data.shards import ShardImages, count_images, find_shards
 from hivit_mae.data.source import ImageSource, Sample
-from saratrx.command_line import at_least, option
-from saratrx.errors import raise_problems
+from hivit_mae.run.options import DataOptions
+from saratrx.errors import InputError
 
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Data."""
-
-    data_path: tuple[str, ...] = option(
-        help="folders of images, at any depth; or WebDataset shards: files or URLs of *.tar, braces allowed",
-        metavar="PATH",
-    )
-    cache: str = option("", help="decode all images once, into a file in this folder", metavar="DIR")
-    augment: Literal["loader", "device"] = option(
-        "loader", help="crop and jitter image by image in the loader, or whole batches on the device"
-    )
-    max_bad: float = option(0.01, help="share of unreadable images to tolerate")
-    num_workers: int = option(10, help="loader processes; no more than there are cores")
-    pin_mem: bool = option(True, help="pin host memory for faster copies to a GPU", off="--no_pin_mem")
-
-    def __post_init__(self) -> None:
-        raise_problems(at_least(0, num_workers=self.num_workers, max_bad=self.max_bad))
+PREFETCHED = 2  # batches of each worker, DataLoader's default
+BYTES_OF_A_PIXEL = 4  # float32
 
 
 class Batch(NamedTuple):
@@ -121,6 +104,7 @@ class BatchLoader:
         self.batches_per_epoch = len(source) // processes.world_size // batch_size
         self.seconds_waited = 0.0
         workers = min(num_workers, len(os.sched_getaffinity(0)))
+        check_shared_memory(workers * PREFETCHED * batch_size * source.input_size**2 * BYTES_OF_A_PIXEL)
         self.loader: DataLoader[Sample] = DataLoader(
             cast(Dataset[Sample], source),  # a Protocol cannot say that it is one
             batch_size=batch_size,
@@ -181,6 +165,37 @@ class BatchLoader:
             return Batch(torch.tensor(loaded.indices), images)
         indices, images = loaded
         return Batch(indices, images.to(self.device, non_blocking=True))
+
+
+def check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
+    """Refuse to start workers whose batches do not fit into shared memory, where they would die of a bus error.
+
+    Raises:
+        InputError: naming the folder, the bytes and the way out.
+
+    """
+    if needed and Path(folder).is_dir():
+        room = shutil.disk_usage(folder).free
+        if room < needed:
+            raise InputError(
+                f"{folder} has {room / 1e6:.1f} MB free, and the loader's workers need {needed / 1e6:.1f} MB: give the "
+                "container more (docker run --shm-size 1g), or set --num_workers 0"
+            )
+
+
+def refuse_small_shared_memory(error: RuntimeError) -> None:
+    """Say in one sentence that a worker died for want of shared memory, if that is what an error means.
+
+    Raises:
+        InputError: if so.
+
+    """
+    text = str(error)
+    if any(sign in text for sign in ("Bus error", "shared memory", "</torch_")):
+        raise InputError(
+            "/dev/shm is too small for the loader's workers: give the container more (docker run --shm-size 1g), or "
+            "set --num_workers 0"
+        ) from error
 
 
 def outlive_signals(_worker: int) -> None:

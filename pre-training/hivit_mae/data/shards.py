@@ -1,7 +1,6 @@
 """Images in WebDataset shards: tar files, local or behind any URL, each read from its beginning in one stream."""
 
 import json
-import re
 import sys
 import tarfile
 import time
@@ -22,7 +21,8 @@ from webdataset.shardlists import expand_urls
 
 from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
-from hivit_mae.data.source import Image, Sample
+from hivit_mae.data.source import Image, Sample, listed
+from hivit_mae.run.options import TAR_NAME, is_shards
 from hivit_mae.seeds import CHUNK, SHARDS
 from saratrx import sar_image
 from saratrx.errors import InputError, first_line
@@ -35,14 +35,8 @@ log = get_logger(__name__)
 CHUNK_IMAGES = 1024  # about how many a loader worker holds, undecoded, to mix them
 COUNTING_THREADS = 8  # they wait for a network
 PROGRESS_SECONDS = 10
-TAR_NAME = re.compile(r"[^/]+\.(?:tar\.gz|tar|tgz)(?=$|\?)")  # of a path or URL, which may end in a query
 # what a torn or missing stream raises, and one whose opener is not installed
 STREAM_ERRORS = (OSError, EOFError, ValueError, ImportError, tarfile.TarError, zlib.error)
-
-
-def is_shards(path: str) -> bool:
-    """Whether an entry of --data_path names shards: a tar file, a brace pattern of some, or a URL."""
-    return path.startswith(("pipe:", "file:")) or "://" in path or TAR_NAME.search(path.rstrip("}")) is not None
 
 
 def find_shards(data_path: Sequence[str], cache: str) -> list[str]:
@@ -315,6 +309,11 @@ class ShardImages(IterableDataset[Sample]):
                     self.bad_images.mark(index, f"{self.urls[self.shard(index)]}: {error}")
                     images[place] = index, name, None
         return np.zeros((self.input_size, self.input_size), np.uint8)
+
+    @property
+    def identity(self) -> str:
+        """Name the shards and their numbers of images, wherever they are."""
+        return listed(f"{PurePosixPath(url).name} {count}" for url, count in zip(self.urls, self.counts, strict=True))
 
     def shard(self, index: int) -> int:
         """Find the number of the shard that holds an image."""

@@ -1,5 +1,7 @@
 """What training asks of its images, wherever they come from."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +15,11 @@ Image = NDArray[np.uint8]  # [H, W]
 Augmented = tuple[int, torch.Tensor]  # index in the source, [1, S, S] float32 in [0, 1]
 Cut = tuple[int, Image, Crop]  # index, pixels of the crop [height, width], what is left to do with them
 Sample = Augmented | Cut
+
+
+def listed(names: Iterable[str]) -> str:
+    """Hash a list of images by their names, in its order: 64 hexadecimal digits."""
+    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
 class ImageSource(Protocol):
@@ -36,6 +43,10 @@ class ImageSource(Protocol):
 
     @property
     def bad(self) -> torch.Tensor: ...
+
+    @property
+    def identity(self) -> str:
+        """Name the list of images by a hash, see `listed`: a run goes on with the same one."""
 
     def __len__(self) -> int: ...
 

@@ -6,15 +6,13 @@ For example:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from hivit_mae.models.gradient_feature import RADII, GradientFeature
-from saratrx.command_line import option
-from saratrx.errors import raise_problems
+from hivit_mae.run.options import ModelOptions
 from saratrx.hivit import SIZES, AttentionBlock, HiViT, initialise, layer_norm, row_major
 from saratrx.position import sincos_table
 
@@ -203,28 +201,6 @@ MODELS: dict[str, Callable[..., HiViTMaskedAutoencoder]] = {
         mae_hivit_large_dec512d6b,
     )
 }
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Model."""
-
-    model: str = option("mae_hivit_base_dec512d6b", help="|".join(MODELS), metavar="NAME")
-    input_size: int = option(224, help="side of the input in pixels, a multiple of 16")
-    mask_ratio: float = option(0.75, help="share of patches to remove")
-    norm_pix_loss: bool = option(True, help="normalise the target values of each patch")
-    init_weights: str = option("", help="checkpoint to start from, e.g. of ImageNet", metavar="FILE")
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.model not in MODELS:
-            problems.append(f"--model {self.model}: unknown; choose one of {', '.join(MODELS)}")
-        if self.input_size % 16 or self.input_size < 32:
-            problems.append(f"--input_size {self.input_size}: must be a multiple of 16, and at least 32")
-        patches = (self.input_size // 16) ** 2
-        if not 0 < self.mask_ratio < 1 or not 1 <= int(patches * (1 - self.mask_ratio)) < patches:
-            problems.append(f"--mask_ratio {self.mask_ratio}: must leave and remove some of the {patches} patches")
-        raise_problems(problems)
 
 
 def build_model(options: ModelOptions, seed: int) -> HiViTMaskedAutoencoder:

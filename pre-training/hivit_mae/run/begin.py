@@ -10,7 +10,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from hivit_mae.cluster.distributed import Processes
-from hivit_mae.models.models_hivit_mae import ModelOptions, build_model
+from hivit_mae.models.models_hivit_mae import build_model
+from hivit_mae.run.options import ModelOptions
 from hivit_mae.run.precision import compiled
 from hivit_mae.run.training_state import Progress, TrainingState
 from saratrx.checkpoint import load_encoder

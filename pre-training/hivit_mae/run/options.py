@@ -1,16 +1,170 @@
-"""All options of a run, and what the machine and the data make of them."""
+"""All options of a run, by concern. Without PyTorch, so that a wrong one is told at once."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from hivit_mae.cluster.distributed import MachineOptions, Processes
-from hivit_mae.data.loading import DataOptions
-from hivit_mae.engine_pretrain import OptimisationOptions
-from hivit_mae.models.models_hivit_mae import ModelOptions
-from hivit_mae.run.precision import resolve_amp, resolve_compile
-from hivit_mae.run.training_state import OutputOptions
-from saratrx.command_line import parse
+from saratrx.command_line import above_zero, at_least, between, option, parse
+from saratrx.errors import raise_problems
+
+DECODERS = ("micro_dec32d1b", "tiny_dec512d6b", "small_dec512d6b", "base_dec512d6b", "large_dec512d6b")
+MODEL_NAMES = tuple(f"mae_hivit_{size}" for size in DECODERS)
+SMALLEST_INPUT, LARGEST_INPUT = 32, 4096  # px a side; attention is over all patches
+TAR_NAME = re.compile(r"[^/]+\.(?:tar\.gz|tar|tgz)(?=$|\?)")  # of a path or URL, which may end in a query
+
+
+def is_shards(path: str) -> bool:
+    """Whether an entry of --data_path names shards: a tar file, a brace pattern of some, or a URL."""
+    return path.startswith(("pipe:", "file:")) or "://" in path or TAR_NAME.search(path.rstrip("}")) is not None
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Model."""
+
+    model: str = option("mae_hivit_base_dec512d6b", help="|".join(MODEL_NAMES), metavar="NAME")
+    input_size: int = option(224, help="side of the input in pixels, a multiple of 16")
+    mask_ratio: float = option(0.75, help="share of patches to remove")
+    norm_pix_loss: bool = option(True, help="normalise the target values of each patch")
+    init_weights: str = option("", help="checkpoint to start from, e.g. of ImageNet", metavar="FILE")
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.model not in MODEL_NAMES:
+            problems.append(f"--model {self.model}: unknown; choose one of {', '.join(MODEL_NAMES)}")
+        if self.input_size % 16 or not SMALLEST_INPUT <= self.input_size <= LARGEST_INPUT:
+            problems.append(
+                f"--input_size {self.input_size}: must be a multiple of 16 from {SMALLEST_INPUT} to {LARGEST_INPUT}"
+            )
+        patches = (self.input_size // 16) ** 2
+        if not 0 < self.mask_ratio < 1 or not 1 <= int(patches * (1 - self.mask_ratio)) < patches:
+            problems.append(f"--mask_ratio {self.mask_ratio}: must leave and remove some of the {patches} patches")
+        raise_problems(problems)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data."""
+
+    data_path: tuple[str, ...] = option(
+        help="folders of images, at any depth; or WebDataset shards: files or URLs of *.tar, braces allowed; "
+        "pipe:COMMAND runs a command of yours",
+        metavar="PATH",
+    )
+    cache: str = option("", help="decode all images once, into a file in this folder", metavar="DIR")
+    augment: Literal["loader", "device"] = option(
+        "loader", help="crop and jitter image by image in the loader, or whole batches on the device"
+    )
+    max_bad: float = option(0.01, help="share of unreadable images to tolerate")
+    num_workers: int = option(10, help="loader processes; no more than there are cores")
+    pin_mem: bool = option(True, help="pin host memory for faster copies to a GPU", off="--no_pin_mem")
+
+    def __post_init__(self) -> None:
+        problems = at_least(0, num_workers=self.num_workers) + between(0, 1, max_bad=self.max_bad)
+        problems += [
+            f"--data_path {path}: no such folder"
+            for path in self.data_path
+            if not is_shards(path) and not Path(path).is_dir()
+        ]
+        raise_problems(problems)
+
+
+@dataclass(frozen=True)
+class OptimisationOptions:
+    """Training."""
+
+    batch_size: int = option(1, help="images per process and iteration")
+    accum_iter: int = option(1, help="iterations whose gradients make one step")
+    epochs: int = option(300, help="passes over the data")
+    warmup_epochs: float = option(5, help="epochs of linear warm-up")
+    blr: float = option(1.5e-4, help="base rate: lr = blr * effective batch size / 256")
+    lr: float | None = option(None, help="learning rate; overrides --blr", default_text="from --blr")
+    min_lr: float = option(0.0, help="learning rate at the end")
+    weight_decay: float = option(0.05, help="of AdamW, for weights with 2 dimensions or more")
+    clip_grad: float | None = option(None, help="largest norm of the gradient", default_text="any")
+    seed: int = option(0, help="of everything random, 0 included")
+    max_nonfinite: int = option(
+        10, help="steps in a row whose loss is not finite before the run goes back to its last checkpoint"
+    )
+
+    def __post_init__(self) -> None:
+        problems = at_least(
+            1,
+            batch_size=self.batch_size,
+            accum_iter=self.accum_iter,
+            epochs=self.epochs,
+            max_nonfinite=self.max_nonfinite,
+        )
+        problems += at_least(
+            0,
+            warmup_epochs=self.warmup_epochs,
+            blr=self.blr,
+            lr=self.lr,
+            min_lr=self.min_lr,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+        raise_problems(problems + above_zero(clip_grad=self.clip_grad))
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Output and resuming."""
+
+    output_dir: str = option("./output_dir", help="checkpoints, log.txt, panels", metavar="DIR")
+    log_dir: str | None = option(None, help="TensorBoard", metavar="DIR", default_text="--output_dir")
+    save_every: int = option(100, help="epochs between checkpoints; the last is always kept")
+    save_minutes: float = option(
+        15,
+        help="minutes between the states that are saved in the middle of an epoch (0: none); the newest two are kept",
+    )
+    keep: int = option(0, help="newest checkpoints of whole epochs to keep (0: all)")
+    image_every: int = option(20, help="epochs between reconstruction panels (0: none)")
+    resume: str = option("", help="checkpoint to continue; auto: the newest in --output_dir, if any", metavar="FILE")
+    start_epoch: int = option(0, help="epochs counted as done, where nothing is resumed")
+
+    def __post_init__(self) -> None:
+        problems = at_least(1, save_every=self.save_every)
+        problems += at_least(0, keep=self.keep, image_every=self.image_every, start_epoch=self.start_epoch)
+        raise_problems(problems + at_least(0, save_minutes=self.save_minutes))
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.output_dir)
+
+    @property
+    def log_folder(self) -> str:
+        """Where TensorBoard's files go."""
+        return self.log_dir or self.output_dir
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """Device and processes."""
+
+    device: str = option("auto", help="auto (CUDA if it is there), cuda or cpu")
+    amp: Literal["auto", "off", "bf16", "fp16"] = option(
+        "auto", help="mixed precision; auto: bf16 where the chip has it, else off (float32; TF32 on a GPU)"
+    )
+    compile: bool | None = option(None, help="compile the step into one graph", default_text="on a GPU")
+    profile: bool = option(False, help="write a trace of five steps to --log_dir")
+    grad_reduce: Literal["float32", "bf16"] = option(
+        "float32", help="precision in which gradients are averaged over processes"
+    )
+    bucket_mb: float = option(25, help="MB of gradients that are averaged at once")
+    hang_seconds: float = option(
+        40, help="time without progress after which a process counts as hung, and ends all (0: never)"
+    )
+    dist_on_itp: bool = option(False, help="processes were started by OpenMPI")
+    dist_url: str = option("env://", help="where the processes meet")
+    world_size: int = option(1, help="set by the launcher, which has the last word")
+    local_rank: int = option(-1, help="set by the launcher, like it", names=("--local-rank",))
+
+    def __post_init__(self) -> None:
+        raise_problems(at_least(0, hang_seconds=self.hang_seconds) + above_zero(bucket_mb=self.bucket_mb))
 
 
 @dataclass(frozen=True)
@@ -23,27 +177,14 @@ class Options:
     output: OutputOptions
     machine: MachineOptions
 
-
-@dataclass(frozen=True)
-class Resolved:
-    """What is known only at run time.
-
-    Attributes:
-        amp: "off", "bf16" or "fp16".
-        why_amp: the reason, for the log.
-        compile: whether the step is compiled.
-        why_compile: the reason.
-        images_per_step: of all processes, over `accum_iter` batches.
-        lr: learning rate after warm-up.
-
-    """
-
-    amp: str
-    why_amp: str
-    compile: bool
-    why_compile: str
-    images_per_step: int
-    lr: float
+    def __post_init__(self) -> None:
+        problems = []
+        if self.output.start_epoch > self.optimisation.epochs:
+            problems.append(f"--start_epoch {self.output.start_epoch}: is beyond --epochs {self.optimisation.epochs}")
+        for name, file in (("init_weights", self.model.init_weights), ("resume", self.output.resume)):
+            if file not in ("", "auto") and not Path(file).is_file():
+                problems.append(f"--{name} {file}: no such file")
+        raise_problems(problems)
 
 
 def parse_options(argv: Sequence[str] | None = None) -> Options:
@@ -55,23 +196,3 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
     """
     classes = (ModelOptions, DataOptions, OptimisationOptions, OutputOptions, MachineOptions)
     return Options(*parse(classes, "Pre-train a HiViT masked autoencoder on SAR images.", argv))
-
-
-def resolve(options: Options, processes: Processes) -> Resolved:
-    """Decide what depends on the chip and the number of processes."""
-    amp, why_amp = resolve_amp(options.machine.amp, processes.device)
-    is_compiled, why_compile = resolve_compile(options.machine.compile, processes.device)
-    optimisation = options.optimisation
-    images_per_step = optimisation.batch_size * optimisation.accum_iter * processes.world_size
-    lr = optimisation.blr * images_per_step / 256 if optimisation.lr is None else optimisation.lr
-    return Resolved(amp, why_amp, is_compiled, why_compile, images_per_step, lr)
-
-
-def recorded(options: Options, resolved: Resolved) -> dict[str, Any]:
-    """Give all options and what became of them as plain values by name, as checkpoints hold them under `args`."""
-    flat: dict[str, Any] = {}
-    for section in asdict(options).values():
-        flat |= section
-    flat["data_path"] = list(flat["data_path"])
-    flat["log_dir"] = options.output.log_folder
-    return flat | {"amp": resolved.amp, "compile": resolved.compile, "lr": resolved.lr}

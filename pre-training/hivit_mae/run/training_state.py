@@ -16,8 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 from hivit_mae.cluster.distributed import Processes, broadcast_from_main
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, save_checkpoint
-from saratrx.command_line import at_least, option
-from saratrx.errors import InputError, raise_problems
+from saratrx.errors import InputError
 from saratrx.files import remove_with_hash
 from saratrx.reporting import get_logger
 
@@ -69,38 +68,6 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class OutputOptions:
-    """Output and resuming."""
-
-    output_dir: str = option("./output_dir", help="checkpoints, log.txt, panels", metavar="DIR")
-    log_dir: str | None = option(None, help="TensorBoard", metavar="DIR", default_text="--output_dir")
-    save_every: int = option(100, help="epochs between checkpoints; the last is always kept")
-    save_minutes: float = option(
-        15,
-        help="minutes between the states that are saved in the middle of an epoch (0: none); the newest two are kept",
-    )
-    keep: int = option(0, help="newest checkpoints of whole epochs to keep (0: all)")
-    image_every: int = option(20, help="epochs between reconstruction panels (0: none)")
-    resume: str = option("", help="checkpoint to continue; auto: the newest in --output_dir, if any", metavar="FILE")
-    start_epoch: int = option(0, help="epochs counted as done, where nothing is resumed")
-
-    def __post_init__(self) -> None:
-        problems = at_least(1, save_every=self.save_every)
-        problems += at_least(0, keep=self.keep, image_every=self.image_every, start_epoch=self.start_epoch)
-        raise_problems(problems + at_least(0, save_minutes=self.save_minutes))
-
-    @property
-    def folder(self) -> Path:
-        """Where the run writes."""
-        return Path(self.output_dir)
-
-    @property
-    def log_folder(self) -> str:
-        """Where TensorBoard's files go."""
-        return self.log_dir or self.output_dir
-
-
-@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of a run in its folder.
 
@@ -109,6 +76,7 @@ class Checkpoints:
         keep: how many of whole epochs stay, the newest (0: all).
         epochs: of the whole run.
         recorded: the options that each holds as `args`, plain values.
+        images: names the list of images, see `ImageSource.identity`.
 
     """
 
@@ -116,6 +84,7 @@ class Checkpoints:
     keep: int = 0
     epochs: int = 0
     recorded: dict[str, Any] = field(default_factory=dict)
+    images: str = ""
 
     def existing(self) -> list[Path]:
         """List them, the newest first."""
@@ -147,7 +116,7 @@ class Checkpoints:
             optimizer=state.optimizer.state_dict(),
             epoch=progress.epoch,
             scaler=state.scaler.state_dict(),
-            args=self.recorded,
+            args=self.recorded | {"images": self.images},
             progress=vars(progress),
         )
         existing = self.existing()
@@ -179,7 +148,7 @@ class Checkpoints:
     def restore_newest(self, resume: str, state: TrainingState) -> Path | None:
         """Restore the file that is named, or the newest one that can be used; says which ones cannot."""
         if resume and resume != "auto":
-            restore(Path(resume), load_checkpoint(resume), state)
+            self.restore_from(Path(resume), state)
             return Path(resume)
         existing = self.existing()
         if existing and not resume:
@@ -188,13 +157,31 @@ class Checkpoints:
             )
         for path in existing:
             try:
-                restore(path, load_checkpoint(path), state)
+                self.restore_from(path, state)
                 return path
             except CheckpointError as error:
                 log.warning("%s; skipped", error)
         if existing:
             raise InputError(f"no checkpoint in {self.folder} can be continued: move them away to start again")
         return None
+
+    def restore_from(self, path: Path, state: TrainingState) -> None:
+        """Restore a checkpoint of these images.
+
+        Raises:
+            CheckpointError: if it cannot be used.
+            InputError: if its run had other images, so that what it saw of the epoch would mean nothing.
+
+        """
+        content = load_checkpoint(path)
+        options = content.get("args")
+        images = options.get("images") if isinstance(options, dict) else None
+        if images and self.images and images != self.images:
+            raise InputError(
+                f"{path} is of a run with another list of images than --data_path has now: give it those, or begin a "
+                f"new run from its weights with --init_weights {path}"
+            )
+        restore(path, content, state)
 
 
 def is_in_epoch(path: Path) -> bool:
