@@ -1,16 +1,19 @@
 import hashlib
 import os
+import pathlib
 import pickle
 import random
 from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from yacs.config import CfgNode
 
 from saratrx import checkpoint
 from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, load_encoder, save_checkpoint
-from saratrx.hivit import HiViTClassifier
+from saratrx.hivit import SIZES, HiViTClassifier
 
 HEAD = ("fc_norm.", "head.")
 
@@ -227,3 +230,47 @@ def test_an_error_names_a_few_keys_only(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         load_encoder(micro(), tmp_path / "a.pth")
     assert f"and {len(micro().state_dict()) - checkpoint.NAMED_AT_MOST} more" in str(caught.value)
+
+
+def test_what_other_tools_pickle_beside_weights_is_read_as_plain_values(tmp_path):
+    node = CfgNode({"a": 1, "b": {"c": 2}})
+    torch.save(
+        {"model": micro().state_dict(), "cfg": node, "path": pathlib.PosixPath("/a/b"), "best": np.float64(0.5)},
+        tmp_path / "a.pth",
+    )
+    content = load_checkpoint(tmp_path / "a.pth")
+    assert (content["cfg"], str(content["path"]), content["best"]) == ({"a": 1, "b": {"c": 2}}, "/a/b", 0.5)
+    assert type(content["cfg"]) is not CfgNode
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "backbone.", "module._orig_mod.", "model.backbone."])
+def test_prefixes_of_wrappers_are_taken_off(tmp_path, prefix):
+    source, target = micro(), micro()
+    torch.save({"state_dict": {prefix + k: v for k, v in source.state_dict().items()}}, tmp_path / "a.pth")
+    load_encoder(target, tmp_path / "a.pth")
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
+
+
+def test_weights_that_are_not_finite_are_refused_unless_asked_for(tmp_path, monkeypatch):
+    weights = micro().state_dict()
+    weights["patch_embed.proj.bias"][1] = torch.nan
+    torch.save(weights, tmp_path / "a.pth")
+    for load in (lambda: load_encoder(micro(), tmp_path / "a.pth"), lambda: load_all(micro(), weights, "a.pth")):
+        with pytest.raises(CheckpointError, match=r"a\.pth has values that are not finite in 1 of .*patch_embed"):
+            load()
+        monkeypatch.setenv("SARATRX_ALLOW_NONFINITE", "1")
+        load()
+        monkeypatch.delenv("SARATRX_ALLOW_NONFINITE")
+
+
+def test_a_checkpoint_of_another_size_is_named(tmp_path):
+    torch.save(micro().state_dict(), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="is of a HiViT-micro, and this model is a HiViT-tiny"):
+        load_encoder(HiViTClassifier(**SIZES["tiny"], img_size=64, num_classes=3), tmp_path / "a.pth")
+
+
+def test_a_hash_that_is_no_text_is_no_hash(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", model={"w": torch.ones(2)})
+    (tmp_path / "a.pth.sha256").write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match="is torn or was changed"):
+        load_checkpoint(tmp_path / "a.pth")

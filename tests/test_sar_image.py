@@ -2,9 +2,12 @@ import cv2
 import golden
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from saratrx import sar_image
+from saratrx.errors import InputError
+from saratrx.grey_scale import GreyScale
 from saratrx.sar_image import ImageError, read, to_uint8
 
 RNG = np.random.default_rng(0)
@@ -162,3 +165,100 @@ def test_real_images():
     assert set(kinds) == {".jpeg", ".jpg", ".tif", ".png"}
     for path in kinds.values():
         assert read(path).std() > 1
+
+
+def write_tiff(path, values, **profile):
+    bands = values if values.ndim == 3 else values[None]
+    count, height, width = bands.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=count, dtype=bands.dtype, **profile
+    ) as file:
+        file.write(bands)
+    return path
+
+
+DECIBELS = (20 * np.log10(AMPLITUDE) - 60).astype(np.float32)
+
+
+@pytest.mark.parametrize("no_data", [-9999, -32768, 0])
+@pytest.mark.parametrize("kind", ["float32", "int16"])
+def test_declared_no_data_is_black_and_does_not_count(tmp_path, no_data, kind):
+    values = np.rint(DECIBELS * 100).astype(kind)
+    expected = to_uint8(values[:, 8:])
+    values[:, :8] = no_data
+    grey = read(write_tiff(tmp_path / "a.tif", values, nodata=no_data))
+    assert not grey[:, :8].any()
+    assert np.array_equal(grey[:, 8:], expected)
+
+
+def test_zeros_that_fill_an_image_are_no_data_where_nothing_is_declared(tmp_path):
+    values = DECIBELS.copy()
+    values[:6] = 0
+    grey = read(write_tiff(tmp_path / "a.tif", values))
+    assert not grey[:6].any()
+    assert np.array_equal(grey[6:], to_uint8(DECIBELS[6:]))
+    declared = read(write_tiff(tmp_path / "b.tif", values, nodata=-1))
+    assert (declared[:6] == 255).all()  # 0 dB, brighter than all the rest
+
+
+def test_signed_bytes_and_large_whole_numbers_keep_their_order(tmp_path):
+    signed = (GREY.astype(int) - 128).astype(np.int8)
+    expected = to_uint8(signed.astype(np.float64))
+    assert np.abs(read(write_tiff(tmp_path / "a.tif", signed)).astype(int) - expected).max() <= 1
+    large = (AMPLITUDE / AMPLITUDE.max() * 4.2e9).astype(np.uint32)
+    assert np.abs(read(write_tiff(tmp_path / "b.tif", large)).astype(int) - to_uint8(large)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_white_zero_is_turned(tmp_path, bits):
+    values = GREY if bits == 8 else SIXTEEN
+    path = write_tiff(tmp_path / "a.tif", 2**bits - 1 - values, photometric="MINISWHITE")
+    assert np.array_equal(read(path), values if bits == 8 else to_uint8(values))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["uint16", "int16", "float32", "complex64"])
+def test_several_bands_are_refused_by_their_number(tmp_path, count, kind):
+    path = write_tiff(tmp_path / "a.tif", np.stack([SIXTEEN // 4] * count).astype(kind))
+    with pytest.raises(ImageError, match=rf"a\.tif has {count} bands of {kind}"):
+        read(path)
+
+
+def test_a_tiff_is_read_by_no_other_format_and_without_files_beside_it(tmp_path):
+    write_tiff(tmp_path / "real.tif", GREY)
+    (tmp_path / "a.tif").write_text(
+        '<VRTDataset rasterXSize="30" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{tmp_path / 'real.tif'}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(ImageError, match=r"a\.tif"):
+        read(tmp_path / "a.tif")
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    with pytest.raises(ImageError, match=r"a\.png"):
+        read(tmp_path / "a.png")
+    np.savez(tmp_path / "b.npz", a=GREY)
+    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
+    with pytest.raises(ImageError, match=r"b\.npy cannot be read as an array"):
+        read(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.bmp"])
+def test_the_limit_of_pixels_is_the_products_own(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, GREY)
+    else:
+        Image.fromarray(GREY).save(path)
+    monkeypatch.setenv("SARATRX_MAX_PIXELS", "599")
+    with pytest.raises(ImageError, match=r"20 x 30 pixels: more than SARATRX_MAX_PIXELS=599 allows"):
+        read(path)
+    monkeypatch.setenv("SARATRX_MAX_PIXELS", "600")
+    assert np.array_equal(read(path), GREY)
+    monkeypatch.setenv("SARATRX_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="SARATRX_MAX_PIXELS=many"):
+        read(path)
+
+
+def test_large_images_are_remapped_in_strips_like_small_ones():
+    values = RNG.gamma(2.0, 100.0, (2000, 2040)).astype(np.float32)
+    scale = GreyScale.of(values)
+    assert np.array_equal(to_uint8(values), scale.grey(values))

@@ -1,6 +1,7 @@
 import gzip
 import io
 import json
+import subprocess
 import tarfile
 
 import numpy as np
@@ -274,3 +275,21 @@ def test_the_batch_loader_resumes_shards_too(folder, workers):
     tail = list(loader.batches(1, first=9))
     assert all(torch.equal(a.indices, b.indices) for a, b in zip(tail, whole[9:], strict=True))
     assert all(torch.equal(a.images, b.images) for a, b in zip(tail, whole[9:], strict=True))
+
+
+def test_members_that_promise_too_much_are_not_read(tmp_path, monkeypatch):
+    members = {"a.png": png(1), "large.png": b"0" * 5000, "b.png": png(2)}
+    write_shard(tmp_path / "a.tar", members)
+    monkeypatch.setenv("SARATRX_MAX_PIXELS", "300")  # 4,800 bytes at most
+    read = dict(stream_images(str(tmp_path / "a.tar")))
+    assert read == members | {"large.png": b""}
+
+
+def test_a_sparse_member_ends_its_shard(tmp_path):
+    with (tmp_path / "holes.png").open("wb") as file:
+        file.write(png(1))
+        file.truncate(10**7)
+    subprocess.run(["tar", "--sparse", "--format=gnu", "-cf", "a.tar", "holes.png"], cwd=tmp_path, check=True)
+    assert (tmp_path / "a.tar").stat().st_size < 10**6
+    with pytest.raises(tarfile.ReadError, match="is sparse"):
+        list(stream_images(str(tmp_path / "a.tar")))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import urlparse
 
 import numpy as np
@@ -36,7 +37,7 @@ CHUNK_IMAGES = 1024  # about how many a loader worker holds, undecoded, to mix t
 COUNTING_THREADS = 8  # they wait for a network
 PROGRESS_SECONDS = 10
 # what a torn or missing stream raises, and one whose opener is not installed
-STREAM_ERRORS = (OSError, EOFError, ValueError, ImportError, tarfile.TarError, zlib.error)
+STREAM_ERRORS = (OSError, EOFError, ValueError, OverflowError, ImportError, tarfile.TarError, zlib.error)
 
 
 def find_shards(data_path: Sequence[str], cache: str) -> list[str]:
@@ -175,8 +176,24 @@ def stream_images(url: str) -> Iterator[tuple[str, bytes]]:
     with open_tar(url, streaming=True) as archive:
         for member in archive:
             if is_image(member) and (file := archive.extractfile(member)):
-                yield member.name, file.read()
+                yield member.name, read_member(member, file)
             vars(archive)["members"] = []  # or it would remember them all
+
+
+def read_member(member: tarfile.TarInfo, file: IO[bytes]) -> bytes:
+    """Read an image of a shard; nothing, which no image is, where its head promises more than an image can need.
+
+    A sparse member, whose holes would be read out as zeros, ends the shard: its size says nothing of what lies behind.
+
+    Raises:
+        tarfile.TarError: for a sparse member.
+
+    """
+    if member.issparse():
+        raise tarfile.ReadError(f"{member.name} is sparse")
+    if member.size > sar_image.BYTES_OF_A_PIXEL * sar_image.max_pixels():
+        return b""
+    return file.read()
 
 
 class ShardImages(IterableDataset[Sample]):

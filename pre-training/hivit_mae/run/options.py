@@ -34,12 +34,13 @@ class ModelOptions:
         problems = []
         if self.model not in MODEL_NAMES:
             problems.append(f"--model {self.model}: unknown; choose one of {', '.join(MODEL_NAMES)}")
-        if self.input_size % 16 or not SMALLEST_INPUT <= self.input_size <= LARGEST_INPUT:
+        is_size = self.input_size % 16 == 0 and SMALLEST_INPUT <= self.input_size <= LARGEST_INPUT
+        if not is_size:
             problems.append(
                 f"--input_size {self.input_size}: must be a multiple of 16 from {SMALLEST_INPUT} to {LARGEST_INPUT}"
             )
         patches = (self.input_size // 16) ** 2
-        if not 0 < self.mask_ratio < 1 or not 1 <= int(patches * (1 - self.mask_ratio)) < patches:
+        if not 0 < self.mask_ratio < 1 or (is_size and not 1 <= int(patches * (1 - self.mask_ratio)) < patches):
             problems.append(f"--mask_ratio {self.mask_ratio}: must leave and remove some of the {patches} patches")
         raise_problems(problems)
 
