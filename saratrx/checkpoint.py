@@ -353,9 +353,9 @@ def refuse_other_size(path: str | Path, found: Weights, own: Weights) -> None:
     there, wanted = size_of(found), size_of(own)
     if there and wanted and there != wanted:
         raise CheckpointError(
-            f"{path} does not fit this model: it is of a HiViT-{there}, the model a HiViT-{wanted}: choose that, CFG=vit_"
-            f"{there[0]}16 in classification, configs/_hivit_/hivit_{there}_*.py in detection, or --model "
-            f"mae_hivit_{there}_dec512d6b in pre-training, or another checkpoint"
+            f"{path} does not fit this model: it is of a HiViT-{there}, and this model is a HiViT-{wanted}: choose "
+            f"that size, such as CFG=vit_{there[0]}16 in classification, configs/_hivit_/hivit_{there}_*.py in "
+            f"detection, or --model mae_hivit_{there}_* in pre-training, or another checkpoint"
         )
 
 
