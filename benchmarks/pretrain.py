@@ -28,10 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.host_memory import keep_freed_memory
 from hivit_mae.data.loading import BatchLoader, open_images
-from hivit_mae.run.options import DataOptions
 from hivit_mae.models.gradient_feature import GradientFeature
 from hivit_mae.models.models_hivit_mae import MODELS
 from hivit_mae.models.published_form import DenseGradientFeature, PublishedForm
+from hivit_mae.run.options import DataOptions
 from hivit_mae.run.precision import compiled, resolve_amp
 from loader import make_chips
 from machine import describe, peak_gb
