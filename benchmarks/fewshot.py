@@ -26,9 +26,8 @@ from torchvision.transforms.v2 import functional
 
 from dassl.data.datasets import Datum, build_dataset
 from hivit_cls.configuration import setup_cfg
-from hivit_cls.options import parse_options
+from hivit_cls.options import parse_numbers, parse_options
 from hivit_cls.results import read_experiment, read_metric
-from hivit_cls.table import parse_numbers
 from saratrx import sar_image
 from saratrx.files import write_json
 

@@ -9,13 +9,14 @@ failed are named.
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hivit_cls.results import Experiment, read_experiment, subfolders
+from hivit_cls.results import Experiment, experiments_in, read_experiment
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import refused_if_unwritable, write_text
@@ -47,7 +48,10 @@ class Output:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read, print, and write what the command line (or `argv`) asks for."""
     selection, output = parse([Selection, Output], (__doc__ or "").splitlines()[0], argv, hyphens=True)
-    folders = subfolders(selection.directory) if selection.multi_exp else [selection.directory]
+    for path in (output.markdown, output.csv):
+        if path and path.is_dir():
+            raise InputError(f"{path} is a folder: name a file for the table")
+    folders = experiments_in(selection.directory) if selection.multi_exp else [selection.directory]
     experiments = [read_experiment(each, selection.keyword, trained=not selection.test_log) for each in folders]
     for experiment in experiments:
         if not experiment.values:
@@ -55,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiments = [experiment for experiment in experiments if experiment.values]
     if not experiments:
         wanted = f"results.json or log.txt with {selection.keyword!r}"
-        raise InputError(f"{selection.directory}: no subfolder holds a finished run's {wanted}")
+        remedy = (
+            "give the folder of the seeds" if selection.multi_exp else "add --multi-exp for a folder of experiments"
+        )
+        raise InputError(f"{selection.directory}: no subfolder holds a finished run's {wanted}; {remedy}")
 
     for experiment in experiments:
         report(experiment, selection.keyword, experiment.ci95 if output.ci95 else experiment.std)
@@ -66,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if path:
             with refused_if_unwritable(path):
                 write_text(path, table(experiments, selection.keyword))
+            print(f"wrote {path}")
+    if not (output.markdown or output.csv):
+        print("next: add --markdown FILE or --csv FILE to keep this as a table")
 
 
 def report(experiment: Experiment, keyword: str, spread: float) -> None:
@@ -106,5 +116,6 @@ def as_csv(experiments: Sequence[Experiment], keyword: str) -> str:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # folders' names need not be UTF-8
     with exit_on_input_error():
         main()

@@ -9,43 +9,65 @@ A table, into DIR/MSTAR_SOC/MIM_linear/vit_b16_<shots>shots/seed<seed>; what is 
 """
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils.logger import Logger
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.options import parse_options
 from hivit_cls.plugins import import_plugins
-from hivit_cls.running import run
-from hivit_cls.settings import claim_folder
-from hivit_cls.table import parse_numbers, run_table
-from saratrx.errors import exit_on_input_error
+from saratrx.errors import InputError, exit_on_input_error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the command line (or `argv`) asks for."""
     config, run_options, table = parse_options(argv)
-    import_plugins(Path(__file__).parent)
-    cfg = setup_cfg(config)
+    extensions = import_plugins(Path(__file__).parent)
+    cfg = setup_cfg(config, run_options.model_dir if run_options.eval_only else "", extensions)
     # one class can serve several data sets, so that a config file's name tells more
     data_set = Path(config.dataset_config_file).stem or cfg.DATASET.NAME
+
+    # With these comes PyTorch, which takes seconds: what is wrong in a call has been told by now
+    from dassl.utils.logger import Logger  # noqa: PLC0415
+    from hivit_cls.running import run  # noqa: PLC0415
+    from hivit_cls.settings import claim_folder, warn_of_others  # noqa: PLC0415
+    from hivit_cls.table import run_table  # noqa: PLC0415
+    from saratrx.output_folder import claimed  # noqa: PLC0415
+
     if table.seeds or table.shots:
         name = Path(config.config_file).stem or cfg.MODEL.BACKBONE.NAME
-        seeds = parse_numbers(table.seeds, "--seeds") if table.seeds else [cfg.SEED]
-        shots = parse_numbers(table.shots, "--shots") if table.shots else [cfg.DATASET.NUM_SHOTS]
-        run_table(cfg, data_set, name, seeds, shots)
+        run_table(cfg, data_set, name, table)
         return
     cfg.freeze()
-    if not run_options.eval_only:
-        claim_folder(cfg)
-    with Logger(Path(cfg.OUTPUT_DIR, "log.txt")):
+    with claimed(cfg.OUTPUT_DIR, "--output-dir"), Logger(Path(cfg.OUTPUT_DIR, "log.txt")):
+        if run_options.eval_only:
+            warn_of_others(cfg, run_options.model_dir)
+        else:
+            claim_folder(cfg)
         run(cfg, data_set, run_options)
 
 
-if __name__ == "__main__":
+def without_traceback(ended: threading.ExceptHookArgs) -> None:
+    """Say nothing of an OSError that ends a thread: TensorBoard's keeps it, and raises it where a run waits for it."""
+    if not issubclass(ended.exc_type, OSError):
+        threading.__excepthook__(ended)
+
+
+def as_script() -> None:
+    """Run, and end with one sentence where something is wrong."""
+    threading.excepthook = without_traceback
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # files' names need not be UTF-8
     with exit_on_input_error():
         try:
             main()
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{sys.executable} has no {error.name}: take the Python of the environment with the project in it"
+            ) from error
         except FloatingPointError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+
+
+if __name__ == "__main__":
+    as_script()

@@ -1,92 +1,90 @@
-"""From options and config files to one config."""
+"""From options and config files to one config. Nothing here imports PyTorch, so that a mistake is told at once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
-import hivit_cls.datasets
-import hivit_cls.trainers  # noqa: F401 -- registers them
 from dassl.config import get_cfg_default
-from hivit_cls import encoder, feature_bank
-from hivit_cls.datasets import image_folders
-from saratrx.command_line import option
+from hivit_cls.config_values import refuse_bad_values
+from hivit_cls.options import ConfigOptions
+from hivit_cls.yaml_files import read_yaml
 from saratrx.errors import InputError, first_line
 
 BASE = "_BASE_"  # in a config file: the file, relative to it, that it differs from
+NAMES = (  # lists of names, which are text whatever they look like
+    "DATASET.CLASSES",
+    "DATASET.PARTS",
+    "DATASET.SOURCE_DOMAINS",
+    "DATASET.TARGET_DOMAINS",
+    "INPUT.TRANSFORMS",
+    "OPTIM.NEW_LAYERS",
+)
+KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list", tuple: "a list"}
+NO_KEY = object()
+Extension = Callable[[CfgNode], None]
 
 
-@dataclass(frozen=True)
-class ConfigOptions:
-    """The config."""
-
-    root: str | None = option(None, help="folder that holds the data set's folder")
-    output_dir: str | None = option(None, help="where results go")
-    resume: str | None = option(None, help="output folder of a run to continue; its own is continued anyway")
-    seed: int | None = option(None, help="of everything random, 0 included; negative: another one each time")
-    source_domains: tuple[str, ...] | None = option(None, help="for data sets with several domains")
-    target_domains: tuple[str, ...] | None = option(None, help="for data sets with several domains")
-    transforms: tuple[str, ...] | None = option(None, help="augmentation")
-    config_file: str = option("", help="config of the trainer")
-    dataset_config_file: str = option("", help="config of the data set")
-    trainer: str | None = option(None, help="its name")
-    backbone: str | None = option(None, help="its name")
-    head: str | None = option(None, help="its name")
-    opts: tuple[str, ...] = option((), help="any key of the config", metavar="KEY VALUE", positional=True)
-
-    def __post_init__(self) -> None:
-        if len(self.opts) % 2:
-            raise InputError(f"{' '.join(self.opts)}: keys and values must come in pairs")
-
-    def pairs(self) -> list[tuple[str, Any]]:
-        """List the keys that options set, with their values, in the order in which they are set."""
-        named = [
-            ("DATASET.ROOT", self.root),
-            ("OUTPUT_DIR", self.output_dir),
-            ("RESUME", self.resume),
-            ("SEED", self.seed),
-            ("DATASET.SOURCE_DOMAINS", self.source_domains),
-            ("DATASET.TARGET_DOMAINS", self.target_domains),
-            ("INPUT.TRANSFORMS", self.transforms),
-            ("TRAINER.NAME", self.trainer),
-            ("MODEL.BACKBONE.NAME", self.backbone),
-            ("MODEL.HEAD.NAME", self.head),
-        ]
-        given = [(key, value) for key, value in named if value is not None]
-        return given + list(zip(self.opts[::2], self.opts[1::2], strict=True))
-
-
-def extended_defaults() -> CfgNode:
-    """Make a config of Dassl's defaults and the keys that this stage adds."""
+def extended_defaults(extensions: Sequence[Extension] = ()) -> CfgNode:
+    """Make a config of Dassl's defaults and the keys that this stage, and then each of the extensions, adds."""
     cfg = get_cfg_default()
-    encoder.add_config(cfg)
-    feature_bank.add_config(cfg)
-    image_folders.add_config(cfg)
+    cfg.MODEL.RANDOM_INIT = False  # random weights, the same for every seed, instead of MODEL.INIT_WEIGHTS
+    cfg.MODEL.PRECISION = "fp32"  # or bf16: of the encoder's arithmetic
+    cfg.FEATURE_BANK = True  # False: push the images through the encoder in every epoch
+    cfg.FEATURE_BANK_DIR = ""  # default: feature_bank in OUTPUT_DIR, or in the folder of a whole table
     cfg.TRAINER.KNN = CfgNode({"K": 20, "TEMPERATURE": 0.07})
     cfg.TRAINER.MIM_FINETUNE = CfgNode({"LAYER_DECAY": 0.75, "DROP_PATH": 0.1, "LABEL_SMOOTHING": 0.1})
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, the first half of them, or new, the second
+    cfg.DATASET.DUPLICATES = "error"  # or drop, or warn: where a test image is a training image too
+    cfg.DATASET.SPLIT_BY = "images"  # or groups, of near copies: for sets without a fixed split
+    cfg.DATASET.FOLDER = ""  # the rest: of ImageFolders
+    cfg.DATASET.PARTS = ["TRAIN", "TEST"]
+    cfg.DATASET.CLASSES = []
+    cfg.DATASET.TRAIN_SHARE = 0.1
+    cfg.DATASET.CENTRE_CROP = 0
+    for extend in extensions:
+        extend(cfg)
     return cfg
 
 
-def setup_cfg(options: ConfigOptions) -> CfgNode:
+def setup_cfg(options: ConfigOptions, tested_run: str = "", extensions: Sequence[Extension] = ()) -> CfgNode:
     """Make the config: defaults, then the data set's file, the trainer's file, the options, KEY VALUE pairs.
 
+    Args:
+        options: what the command line says.
+        tested_run: output folder of a run, whose settings.yaml comes before all of these but the defaults.
+        extensions: add keys of their own to the defaults.
+
     Raises:
-        InputError: for a file that cannot be read, a key that does not exist, or a value of another type.
+        InputError: for a file that cannot be read, a key that does not exist, or a value that cannot be.
 
     """
-    cfg = extended_defaults()
+    cfg = extended_defaults(extensions)
+    settings = Path(tested_run, "settings.yaml")
+    if tested_run and settings.is_file():
+        merge_settings(cfg, settings)
     for path in (options.dataset_config_file, options.config_file):
         if path:
             merge_file(cfg, Path(path))
     for key, value in options.pairs():
-        try:
-            cfg.merge_from_list([key, value])
-        except (KeyError, ValueError, AttributeError, AssertionError, SyntaxError) as error:
-            raise InputError(f"{key} {value}: {reason(error)}") from error
+        set_key(cfg, key, value)
+    refuse_bad_values(cfg)
     return cfg
+
+
+def merge_settings(cfg: CfgNode, path: Path) -> None:
+    """Set what the settings.yaml of a run says, but for what is not of this config (the hash of its weights)."""
+    try:
+        found = read_yaml(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    for key, value in found.items():
+        if current(cfg, key) is not NO_KEY:
+            set_key(cfg, key, value, where=f"{path}: ")
 
 
 def merge_file(cfg: CfgNode, path: Path, above: Sequence[Path] = ()) -> None:
@@ -94,7 +92,7 @@ def merge_file(cfg: CfgNode, path: Path, above: Sequence[Path] = ()) -> None:
 
     Args:
         cfg: to be changed.
-        path: a YAML file, or one of the other kinds that yacs reads.
+        path: a YAML file; or a Python file as yacs reads it, which is run.
         above: files of which this one is the base.
 
     Raises:
@@ -103,26 +101,104 @@ def merge_file(cfg: CfgNode, path: Path, above: Sequence[Path] = ()) -> None:
     """
     if path.resolve() in [file.resolve() for file in above]:
         raise InputError(f"{path}: {BASE} goes round in a circle: {' > '.join(map(str, [*above, path]))}")
+    if path.suffix == ".py":
+        merge_python_file(cfg, path)
+        return
     try:
-        if path.suffix == ".py":
-            cfg.merge_from_file(str(path))
-            return
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(content, dict):
-            raise ValueError("no config: it must hold keys and values")
-        base = content.pop(BASE, None)
-        if base is not None:
-            merge_file(cfg, path.parent / str(base), [*above, path])
-        cfg.merge_from_other_cfg(CfgNode(content))
+        content = read_yaml(path, lambda keys: is_text(cfg, ".".join(keys)))
     except OSError as error:
         remedy = f"{above[-1]} names it as its {BASE}" if above else "name a config file"
         raise InputError(f"{path} cannot be read: {first_line(error)}; {remedy}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: no YAML, {' '.join(str(error).split())}") from error
-    except (KeyError, ValueError, AttributeError, AssertionError) as error:
-        raise InputError(f"{path}: {reason(error)}") from error
+    base = content.pop(BASE, None)
+    if base is not None:
+        merge_file(cfg, path.parent / str(base), [*above, path])
+    for key, value in leaves(content):
+        set_key(cfg, key, value, where=f"{path}: ")
 
 
-def reason(error: Exception) -> str:
-    """Give the text of an error of yacs in one line; a KeyError's own would stand in quotes."""
-    return " ".join(str(error.args[0] if error.args else error).split())
+def merge_python_file(cfg: CfgNode, path: Path) -> None:
+    """Run a config file in Python and set what it says, as yacs does."""
+    try:
+        cfg.merge_from_file(str(path))
+    except Exception as error:  # whatever the file raises
+        raise InputError(f"{path}: {first_line(error)}") from error
+
+
+def leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give all values below a dict with their keys in full, such as OPTIM.LR; sections that are empty are left out."""
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield prefix + str(key), value
+
+
+def current(cfg: CfgNode, key: str) -> Any:
+    """Give the value of a key in full; `NO_KEY` if there is none."""
+    found: Any = cfg
+    for part in key.split("."):
+        found = found.get(part, NO_KEY) if isinstance(found, CfgNode) else NO_KEY
+    return found
+
+
+def is_text(cfg: CfgNode, key: str) -> bool:
+    """Tell whether a key holds text or names, which are taken as they are written."""
+    return key in NAMES or key == BASE or isinstance(current(cfg, key), str)
+
+
+def set_key(cfg: CfgNode, key: str, value: Any, where: str = "") -> None:
+    """Set one key; a value in text is read as Python's literal is, unless the key holds text.
+
+    Args:
+        cfg: to be changed.
+        key: in full.
+        value: of the key's type, or in text.
+        where: begins the sentence of an error.
+
+    Raises:
+        InputError: for a key that does not exist, or a value of another type.
+
+    """
+    default = current(cfg, key)
+    if default is NO_KEY:
+        known = [name for name, _ in leaves(cfg)]
+        close = get_close_matches(key, known, n=3, cutoff=0.5)
+        raise InputError(f"{where}{key}: no such key" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+    if isinstance(default, CfgNode):
+        names = ", ".join(f"{key}.{name}" for name in list(default)[:3])
+        raise InputError(f"{where}{key} {value}: holds keys of its own, such as {names}")
+    if key in NAMES:
+        value = names_of(value)
+    elif isinstance(default, str):
+        value = repr(value) if isinstance(value, str) else value  # yacs takes it for a literal
+    elif isinstance(default, float):
+        value = as_float(value)
+    try:
+        cfg.merge_from_list([key, value])
+    except (KeyError, ValueError, AttributeError, AssertionError, SyntaxError, RecursionError, MemoryError) as error:
+        kind = next((text for type_, text in KINDS.items() if isinstance(default, type_)), type(default).__name__)
+        shown = ast.literal_eval(value) if isinstance(default, str) and isinstance(value, str) else value
+        raise InputError(f"{where}{key} {str(shown)[:60]}: must be {kind}, such as {default!r}") from error
+
+
+def names_of(value: Any) -> Any:
+    """Read a list of names from text such as "[0, on, a]", all as they are written; leave anything else alone."""
+    if not isinstance(value, str):
+        return list(value) if isinstance(value, tuple) else value
+    text = value.strip()
+    text = f"[{text[1:-1].rstrip(', ')}]" if text.startswith("(") and text.endswith(")") else text
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return value
+    parts = node.value if isinstance(node, yaml.SequenceNode) else []
+    is_list = isinstance(node, yaml.SequenceNode) and all(isinstance(part, yaml.ScalarNode) for part in parts)
+    return [str(part.value) for part in parts] if is_list else value
+
+
+def as_float(value: Any) -> Any:
+    """Give a whole number, or a number in text, as float; leave anything else alone."""
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return value

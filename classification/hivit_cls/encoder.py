@@ -74,12 +74,6 @@ def precision(cfg: CfgNode, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=cfg.MODEL.PRECISION == "bf16")
 
 
-def add_config(cfg: CfgNode) -> None:
-    """Add the keys of the encoder."""
-    cfg.MODEL.RANDOM_INIT = False  # random weights, the same for every seed, instead of MODEL.INIT_WEIGHTS
-    cfg.MODEL.PRECISION = "fp32"  # or bf16: of the encoder's arithmetic
-
-
 def refuse_bad_weights(cfg: CfgNode) -> None:
     """Raise an InputError if the config names no weights, or a file that is not there, or two kinds of weights."""
     if cfg.MODEL.RANDOM_INIT and cfg.MODEL.INIT_WEIGHTS:
@@ -166,7 +160,17 @@ class FrozenEncoder:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [B, 1 or 3, H, W], amplitude in [0, 1], on any device -> mean tokens [B, D], float32."""
+        """Images [B, 1 or 3, H, W], amplitude in [0, 1], on any device -> mean tokens [B, D], float32.
+
+        Raises:
+            FloatingPointError: if one is infinite or not a number.
+
+        """
         encoder = self.encoder()
         with precision(self.cfg, self.device):
-            return encoder.pool(images.to(self.device)).float()
+            pooled = encoder.pool(images.to(self.device)).float()
+        if not torch.isfinite(pooled).all():
+            raise FloatingPointError(
+                "the encoder's features are not finite: its weights, or MODEL.PRECISION, do not fit"
+            )
+        return pooled

@@ -2,22 +2,21 @@
 
 A bank is a folder, named by all that decides a feature but the image: weights, encoder, transform, input size,
 precision, device, PyTorch. In it, `recipe.json` says what these are, and each `*.safetensors` holds some images'
-features with the hashes of the images' contents. A file is written in one step and never changed, so any number of runs
-can read and add at once; what two of them add twice does no harm.
+features with the hashes of the images' contents. A file's own name is the hash of what it holds, so that damage shows.
+It is written in one step and never changed, so any number of runs can read and add at once; what two of them add twice
+does no harm.
 """
 
 import hashlib
 import json
 import os
-import uuid
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.data import DatasetWrapper
@@ -26,22 +25,16 @@ from dassl.data.datasets import Datum
 from dassl.data.transforms import is_random
 from dassl.data.transforms.transforms import Transform
 from dassl.utils import mkdir_if_missing, write_json
+from dassl.utils.progress import Progress
 from hivit_cls.encoder import FrozenEncoder
-from saratrx.errors import InputError
 from saratrx.files import content_hash, refused_if_unwritable, write_bytes
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
-FORMAT = 1  # to be raised when features of the same recipe change
+FORMAT = 2  # to be raised when features of the same recipe, or the names of files, change
 WORTH_WORKERS = 500  # images from which on loader processes pay
 SAVED_TOGETHER = 2000  # images per file, about 4 MB; an interrupted run loses at most these
-
-
-def add_config(cfg: CfgNode) -> None:
-    """Add the keys of the bank."""
-    cfg.FEATURE_BANK = True  # False: push the images through the encoder in every epoch
-    cfg.FEATURE_BANK_DIR = ""  # default: feature_bank in OUTPUT_DIR, or in the folder of a whole table
 
 
 def is_usable(cfg: CfgNode) -> bool:
@@ -79,20 +72,22 @@ class FeatureBank:
         return torch.stack([known[digest] for digest in hashes])
 
     def read(self) -> dict[str, torch.Tensor]:
-        """Read all features [D] of the bank, by the images' hashes.
-
-        Raises:
-            InputError: for a file that is torn.
-
-        """
+        """Read all features [D] of the bank, by the images' hashes; files that are damaged are removed, with a line."""
         known: dict[str, torch.Tensor] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
-                content = load_file(path)
-                rows = content["hashes"].numpy()
-                known |= {row.tobytes().hex(): value for row, value in zip(rows, content["features"], strict=True)}
-            except (SafetensorError, OSError, KeyError, ValueError) as error:
-                raise InputError(f"{path} is torn: remove it, and its features will be computed again") from error
+                content = path.read_bytes()
+            except OSError as error:
+                log.warning("%s cannot be read (%s): its features are computed again", path, error.strerror)
+                continue
+            if hashlib.sha256(content).hexdigest() != path.stem:
+                log.warning("%s is damaged: its features are computed again", path)
+                with suppress(OSError):  # it can stay: it is never used
+                    path.unlink()
+                continue
+            tensors = load(content)
+            rows = tensors["hashes"].numpy()
+            known |= {row.tobytes().hex(): value for row, value in zip(rows, tensors["features"], strict=True)}
         return known
 
     def compute(self, missing: dict[str, Datum]) -> dict[str, torch.Tensor]:
@@ -106,7 +101,7 @@ class FeatureBank:
         hashes = list(missing)
         computed: dict[str, torch.Tensor] = {}
         unsaved: dict[str, torch.Tensor] = {}
-        for batch in tqdm(loader, desc="features", leave=False, disable=None):
+        for batch in Progress(loader, "features", len(missing)):
             features = self.encoder(batch["img"]).cpu()
             unsaved |= {hashes[index]: value for index, value in zip(batch["index"].tolist(), features, strict=True)}
             if len(unsaved) >= SAVED_TOGETHER:
@@ -123,7 +118,7 @@ class FeatureBank:
         """
         hashes = torch.tensor([list(bytes.fromhex(digest)) for digest in features], dtype=torch.uint8)
         content = save({"hashes": hashes, "features": torch.stack(list(features.values()))})
-        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
         with refused_if_unwritable(path):
             write_bytes(path, content)
         return features

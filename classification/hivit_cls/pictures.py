@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
+from matplotlib import colormaps, font_manager, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -20,6 +22,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 from torchvision.transforms.v2.functional import center_crop, resize
 
+from hivit_cls.names import readable
 from saratrx import sar_image
 from saratrx.files import refused_if_unwritable, write_bytes
 
@@ -31,6 +34,7 @@ POINTS = 1000  # at most, of the picture of features: t-SNE takes seconds for th
 FEWEST_POINTS = 10
 COLOURS = 20  # of tab20; further classes get another marker
 MARKERS = "o^sD"
+rcParams["text.parse_math"] = False  # a class's name may hold a $
 Labels = NDArray[np.integer]
 Features = NDArray[np.float32]
 
@@ -44,6 +48,7 @@ def confusion(true: Labels, predicted: Labels, names: dict[int, str]) -> Figure:
         names: of the labels.
 
     """
+    names = {label: shown(name) for label, name in names.items()}
     labels = sorted({*names, *predicted.tolist()})
     counts = confusion_matrix(true, predicted, labels=labels)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
@@ -76,7 +81,7 @@ def features(pooled: Features, labels: Labels, names: dict[int, str]) -> Figure:
     for label in sorted(set(labels.tolist())):
         colour, marker = colormaps["tab20"](label % COLOURS), MARKERS[label // COLOURS % len(MARKERS)]
         x, y = points[labels == label].T
-        axis.scatter(x, y, s=14, color=colour, marker=marker, label=short(names[label]), linewidths=0)
+        axis.scatter(x, y, s=14, color=colour, marker=marker, label=short(shown(names[label])), linewidths=0)
     axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(labels):,} test images")
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8)
     return figure
@@ -133,7 +138,7 @@ def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int
         image = torch.from_numpy(sar_image.read(mistake.path))[None]
         image = center_crop(image, centre_crop) if centre_crop else image
         canvas[top : top + TILE, left : left + TILE] = resize(image, [TILE, TILE], antialias=True)[0].numpy()
-        caption = f"{short(mistake.true)} > {short(mistake.predicted)}\n{mistake.probability:.0%}"
+        caption = f"{short(shown(mistake.true))} > {short(shown(mistake.predicted))}\n{mistake.probability:.0%}"
         axis.text(left + TILE / 2, top - 4, caption, ha="center", va="bottom", fontsize=9)
     axis.imshow(canvas, cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
@@ -152,7 +157,7 @@ def accuracy_against_shots(curves: dict[str, dict[int, list[float]]]) -> Figure:
     for name, by_shots in curves.items():
         shots = sorted(by_shots)
         mean, std = ([float(measure(by_shots[n])) for n in shots] for measure in (np.mean, np.std))
-        axis.errorbar(shots, mean, std, marker="o", capsize=3, label=name)
+        axis.errorbar(shots, mean, std, marker="o", capsize=3, label=shown(name))
     shots = sorted({n for by_shots in curves.values() for n in by_shots})
     axis.set_xscale("log")
     axis.set_xticks(shots, [str(n) for n in shots])
@@ -186,6 +191,33 @@ def save(figure: Figure, path: str | Path) -> NDArray[np.uint8]:
     with refused_if_unwritable(path):
         write_bytes(path, png.getvalue())
     return pixels
+
+
+def shown(name: str) -> str:
+    r"""Give a name as it can be drawn: signs that no font here has are escaped, such as \u6cb9."""
+    return "".join(sign if can_draw(sign) else sign.encode("unicode_escape").decode() for sign in readable(name))
+
+
+@lru_cache(maxsize=10_000)
+def can_draw(sign: str) -> bool:
+    """Tell whether a font has a sign; a further one that has it is used from then on, beside Matplotlib's own."""
+    families = list(rcParams["font.family"])
+    if any(ord(sign) in signs_of(font_manager.findfont(FontProperties(family=[family]))) for family in families):
+        return True
+    for font in font_manager.fontManager.ttflist:
+        if ord(sign) in signs_of(font.fname):
+            rcParams["font.family"] = [*families, font.name]
+            return True
+    return False
+
+
+@lru_cache(maxsize=1000)
+def signs_of(path: str) -> frozenset[int]:
+    """Give the code points that a font file has glyphs for; none if it cannot be read."""
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()
 
 
 def short(name: str) -> str:

@@ -5,9 +5,12 @@ Python's path would stand in the way of Hugging Face's package of that name.
 """
 
 import sys
+from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+
+from yacs.config import CfgNode
 
 from saratrx.errors import InputError, first_line
 from saratrx.files import visible
@@ -15,16 +18,22 @@ from saratrx.files import visible
 FOLDERS = ("datasets", "trainers")
 
 
-def import_plugins(stage: Path) -> None:
+def import_plugins(stage: Path) -> list[Callable[[CfgNode], None]]:
     """Import what users have put beside train.py, in the order of the names; each file once per process.
+
+    A data set or trainer replaces one of this stage's with the same name.
 
     Args:
         stage: folder of train.py.
+
+    Returns:
+        The functions `extend_cfg(cfg)` in these files, which add keys of their own to the config, such as TRAINER.COOP.
 
     Raises:
         InputError: naming the file that cannot be imported.
 
     """
+    extensions = []
     for name in FOLDERS:
         folder, package = stage / name, f"user_{name}"
         files = [file for file in visible([path.name for path in folder.glob("*.py")]) if file != "__init__.py"]
@@ -35,18 +44,22 @@ def import_plugins(stage: Path) -> None:
         else:
             sys.modules.setdefault(package, ModuleType(package)).__path__ = [str(folder)]  # for relative imports
         for file in files:
-            import_file(folder / file, f"{package}.{Path(file).stem}")
+            module = import_file(folder / file, f"{package}.{Path(file).stem}")
+            if hasattr(module, "extend_cfg"):
+                extensions.append(module.extend_cfg)
+    return extensions
 
 
-def import_file(path: Path, name: str) -> None:
+def import_file(path: Path, name: str) -> ModuleType:
     """Import a file as a module, unless it was.
 
     Raises:
         InputError: naming the file, if that fails.
 
     """
-    if getattr(sys.modules.get(name), "__file__", None) == str(path):
-        return
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be imported: it is no Python file")
@@ -56,3 +69,4 @@ def import_file(path: Path, name: str) -> None:
     except Exception as error:  # whatever users' code raises
         del sys.modules[name]
         raise InputError(f"{path} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
+    return module

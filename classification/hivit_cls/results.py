@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from saratrx.errors import first_line
+from saratrx.errors import InputError, first_line
 from saratrx.files import visible
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
 RESULTS = "results.json"
+UNFINISHED = ".unfinished"  # a file that is there from the beginning of a run until all of it is written
 FINISHED = "Finish training"  # a line of log.txt; results before it are of validation
 TESTED = "=> result"  # a line of log.txt; results follow
+LARGEST = 1e300  # of what is a number and no sign of damage
 KEYS = {"error": "error_rate", "average": "perclass_accuracy"}  # of results.json, by names of the same in log.txt
 
 
@@ -77,6 +79,8 @@ def read_run(folder: Path, keyword: str = "accuracy", *, trained: bool = True) -
         trained: only a test after training counts, not one of --eval-only.
 
     """
+    if trained and (folder / UNFINISHED).exists():
+        return Run(folder)
     path = folder / RESULTS
     results = read_results(path)
     if results is not None:
@@ -102,11 +106,11 @@ def read_results(path: Path) -> dict[str, Any] | None:
         if not isinstance(content["trained"], bool):
             raise ValueError("'trained' must be true or false")
         for name, value in content["results"].items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name!r} must be a number")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
+                raise ValueError(f"{name!r} must be a finite number")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("%s cannot be used (%s): log.txt is read instead", path, first_line(error))
         return None
     return dict(content)
@@ -132,15 +136,29 @@ def read_log(path: Path, keyword: str = "accuracy", after: str = FINISHED) -> fl
 
 def read_experiment(folder: Path, keyword: str = "accuracy", *, trained: bool = True) -> Experiment:
     """Read the runs in the subfolders of a folder, in the order of their numbers, as `read_run` does."""
-    return Experiment(folder, [read_run(each, keyword, trained=trained) for each in subfolders(folder)])
+    return Experiment(folder, [read_run(each, keyword, trained=trained) for each in subfolders(folder) if is_run(each)])
+
+
+def is_run(folder: Path) -> bool:
+    """Tell a run's folder from others: it is called seed0, seed1, ..., or holds a run's files."""
+    is_seed = re.fullmatch(r"seed-?\d+", folder.name) is not None
+    return is_seed or any((folder / name).exists() for name in (RESULTS, "log.txt", "settings.yaml"))
+
+
+def experiments_in(folder: Path) -> list[Path]:
+    """List the subfolders that hold runs, in the order of their numbers; whatever else lies there is left out."""
+    return [each for each in subfolders(folder) if any(is_run(below) for below in subfolders(each))]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """List the folders in a folder, seed2 before seed10; hidden ones are left out."""
-    paths = (folder / name for name in visible([path.name for path in folder.iterdir()]))
+    try:
+        paths = [folder / name for name in visible([path.name for path in folder.iterdir()])]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {first_line(error)}") from error
     return sorted((path for path in paths if path.is_dir()), key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """Give a key by which seed2 comes before seed10."""
-    return [(int(part or 0), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part or 0), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

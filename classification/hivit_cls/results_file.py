@@ -42,8 +42,8 @@ class ResultsFile:
         self.path = Path(cfg.OUTPUT_DIR, RESULTS)
 
     def train(self, epoch: int, max_epoch: int) -> None:
-        """Make sure that an earlier result of this folder does not count while training goes on."""
-        if read_metric(self.path.parent) is None:
+        """Take an earlier result away while training goes on."""
+        if not self.path.exists():
             return
         log.info("epoch [%d/%d] comes next: the earlier result no longer counts", epoch + 1, max_epoch)
         with refused_if_unwritable(self.path):

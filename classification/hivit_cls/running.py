@@ -1,26 +1,25 @@
 """One run: train and test, as Dassl does."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from yacs.config import CfgNode
 
+import hivit_cls.datasets
+import hivit_cls.trainers  # noqa: F401 -- registers them
 from dassl.engine import build_trainer
 from dassl.utils import collect_env_info, set_random_seed
+from hivit_cls.options import RunOptions
+from hivit_cls.results import RESULTS, UNFINISHED
 from hivit_cls.results_file import ResultsFile
-from saratrx.command_line import option
+from saratrx.errors import InputError, first_line
+from saratrx.files import refused_if_unwritable
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """One run."""
-
-    eval_only: bool = option(False, help="test the model in --model-dir")
-    model_dir: str = option("", help="output folder of the run to test")
-    load_epoch: int | None = option(None, help="which of its epochs", default_text="the best, else the last")
-    no_train: bool = option(False, help="build everything and stop")
+# What PyTorch says where a loader's process has died, or found no room in /dev/shm
+LOST_WORKER = ("DataLoader worker", "shared memory", "/torch_", "unable to mmap", "unable to open shared memory")
 
 
 def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None) -> None:
@@ -41,10 +40,42 @@ def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None) -> None:
         log.info("seed %d", cfg.SEED)
         set_random_seed(cfg.SEED)
     log.info(collect_env_info())
-    trainer = build_trainer(cfg)
-    trainer.record = ResultsFile(cfg, trainer, data_set, trains=not options.eval_only)
-    if options.eval_only:
-        trainer.load_model(options.model_dir, epoch=options.load_epoch)
-        trainer.test()
-    elif not options.no_train:
-        trainer.train()
+    folder = Path(cfg.OUTPUT_DIR)
+    with lost_workers_named(), refused_if_unwritable(folder):
+        trainer = build_trainer(cfg)
+        trainer.record = ResultsFile(cfg, trainer, data_set, trains=not options.eval_only)
+        if options.eval_only:
+            trainer.load_model(options.model_dir, epoch=options.load_epoch)
+            trainer.test()
+            log.info("wrote %s; next: python parse_test_res.py --test-log %s", folder / RESULTS, folder.parent)
+        elif options.no_train:
+            log.info("built everything and wrote no result; next: the same without --no-train")
+        else:
+            with unfinished(folder):
+                trainer.train()
+            made = RESULTS if (folder / RESULTS).is_file() else "log.txt"
+            log.info("wrote %s; next: python parse_test_res.py %s", folder / made, folder.parent)
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[None]:
+    """Mark a run as unfinished until all that it writes is written: whatever its log says then, it is done again."""
+    mark = folder / UNFINISHED
+    mark.touch()
+    yield
+    mark.unlink(missing_ok=True)
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Turn what PyTorch says of loader processes that have died into one sentence with what to do."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        text = str(error)
+        if isinstance(error, InputError) or not any(words in text for words in LOST_WORKER):
+            raise
+        raise InputError(
+            f"a loader process was lost ({first_line(error)[:120]}): /dev/shm is too small, or memory ran out; give "
+            "the container more with --shm-size 2g, or set DATALOADER.NUM_WORKERS 0"
+        ) from error

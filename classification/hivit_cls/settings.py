@@ -11,10 +11,16 @@ from yacs.config import CfgNode
 from dassl.data.transforms import is_random
 from dassl.utils import mkdir_if_missing
 from hivit_cls import encoder
-from hivit_cls.results import read_metric
-from saratrx.errors import InputError, first_line
-from saratrx.files import refused_if_unwritable, write_text
+from hivit_cls.results import RESULTS, read_metric, read_results
+from hivit_cls.yaml_files import read_yaml
+from saratrx.errors import InputError
+from saratrx.files import is_as_hashed, open_whole, refused_if_unwritable
+from saratrx.reporting import get_logger
 
+log = get_logger(__name__)
+
+SETTINGS = "settings.yaml"
+ADDED_SINCE = {"DATASET.DUPLICATES": "error", "DATASET.SPLIT_BY": "images"}  # keys younger than runs that may go on
 NAMED_AT_MOST = 4  # differing keys that an error names
 # Keys that may differ where a run is continued or its result is taken as it is
 WITHOUT_EFFECT = (
@@ -68,20 +74,29 @@ def settings_hash(cfg: CfgNode) -> str:
 def claim_folder(cfg: CfgNode) -> None:
     """Write the settings of a run into its output folder, or make sure that the run in it has the same.
 
-    A run that has left neither result nor checkpoint is not in the way.
+    A run that has left neither result nor checkpoint is not in the way. Settings that are damaged do not stop a run
+    that goes on; those of a finished one can still be told apart by the hash in its results.json.
 
     Raises:
-        InputError: naming the keys that differ, or if the file cannot be read or written.
+        InputError: naming the keys that differ, or if the file cannot be written.
 
     """
     folder, own = Path(cfg.OUTPUT_DIR), deciding_settings(cfg)
-    path = folder / "settings.yaml"
+    path = folder / SETTINGS
     if path.is_file() and holds_run(folder):
-        refuse_others(folder, read_settings(path), own)
-        return
+        found = read_settings(path)
+        if found is not None:
+            refuse_others(folder, found, own)
+            return
+        results = read_results(folder / RESULTS) or {}
+        if results.get("settings", settings_hash(cfg)) != settings_hash(cfg):
+            raise InputError(f"{folder} holds a run with other settings; choose another output folder")
+        log.warning("%s is damaged: written anew, as if the run there had the settings of this one", path)
     mkdir_if_missing(folder)
-    with refused_if_unwritable(path):
-        write_text(path, yaml.safe_dump(own))
+    places = {"MODEL.INIT_WEIGHTS": cfg.MODEL.INIT_WEIGHTS, "DATASET.ROOT": cfg.DATASET.ROOT}
+    own |= {key: str(Path(place).expanduser().absolute()) for key, place in places.items() if place}
+    with refused_if_unwritable(path), open_whole(path, with_hash=True) as file:
+        file.write(yaml.safe_dump(own).encode("utf-8", "surrogatepass"))
 
 
 def holds_run(folder: Path) -> bool:
@@ -89,25 +104,33 @@ def holds_run(folder: Path) -> bool:
     return read_metric(folder) is not None or any(folder.glob("*/checkpoint"))
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a settings.yaml.
-
-    Raises:
-        InputError: if it is damaged.
-
-    """
+def read_settings(path: Path) -> dict[str, Any] | None:
+    """Read a settings.yaml; None if it is damaged, or is not what the hash beside it says."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return dict(found)
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{path} cannot be read: {first_line(error)}; remove it if the run in its folder has the same settings"
-        ) from error
+        return read_yaml(path) if is_as_hashed(path) else None
+    except (OSError, InputError):
+        return None
+
+
+def warn_of_others(cfg: CfgNode, directory: str) -> None:
+    """Say where a test differs from the run in `directory` that trained the model which is tested."""
+    found = read_settings(Path(directory, SETTINGS))
+    if found:
+        named = differences(found, deciding_settings(cfg))
+        if named:
+            log.warning("the model in %s was trained with other settings: %s", directory, named)
 
 
 def refuse_others(folder: Path, found: dict[str, Any], own: dict[str, Any]) -> None:
     """Raise an InputError if the settings found in a folder are not a run's own."""
-    differing = [key for key in {**own, **found} if own.get(key) != found.get(key)]
-    if differing:
-        named = ", ".join(f"{key} {found.get(key)} (now {own.get(key)})" for key in differing[:NAMED_AT_MOST])
+    named = differences(found, own)
+    if named:
         raise InputError(f"{folder} holds a run with other settings: {named}; choose another output folder")
+
+
+def differences(found: dict[str, Any], own: dict[str, Any]) -> str:
+    """Name the first keys that two settings differ in, of those that decide a result; "" if they do not."""
+    keys = [key for key in {**own, **found} if key not in WITHOUT_EFFECT or key in own]
+    # a key that did not exist when the run was made had its default
+    differing = [key for key in keys if found.get(key, ADDED_SINCE.get(key)) != own.get(key)]
+    return ", ".join(f"{key} {found.get(key)} (now {own.get(key)})" for key in differing[:NAMED_AT_MOST])

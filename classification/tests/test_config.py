@@ -85,7 +85,7 @@ def test_a_config_is_a_difference_from_another(tmp_path):
             "_BASE_: none.yaml",
             r"none.yaml cannot be read: No such file or directory; .*mine.yaml names it as its _BASE_",
         ),
-        ("_BASE_: bad.yaml", r"bad.yaml: Non-existent config key: OPTIM.RATE"),
+        ("_BASE_: bad.yaml", r"bad.yaml: OPTIM.RATE: no such key; did you mean"),
         ("OPTIM: !!python/object/apply:os.getcwd []", r"mine.yaml: no YAML, could not determine a constructor"),
         ("- 1", r"mine.yaml: no config: it must hold keys and values"),
     ],

@@ -130,7 +130,9 @@ def test_extended_operating_conditions(tmp_path, capsys):
     assert {item.label for item in found.test} == {2, 3}
     assert set(found.lab2cname) == {0, 1, 2, 3}
     assert len(found.classnames) == 2
-    assert "warning" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "TRAIN/T72 5 (232), TEST/T72 7 (2710)\n" in out
+    assert "TEST/BMP2 0 (857), TEST/BTR70 3 (0), TEST/T72 3 (2712)\n" in out
 
 
 def test_a_set_without_fixed_split(tmp_path, capsys):
@@ -193,7 +195,7 @@ def test_a_split_file_replaces_the_split(tmp_path):
     refused({"test": [["TEST/2S1/000.jpeg"]]}, "split_of_mine.json must be")
     refused("[1, 2]", "split_of_mine.json must be")
     refused("{", "cannot be read as JSON")
-    refused({"test": content["val"]}, "1 test images are training images too")
+    refused({"test": content["val"]}, "1 training images are test images too")
     path.with_name("split_b.json").write_text("{}")
     refused({}, "holds split_b.json and split_of_mine.json: keep one")
 
@@ -265,14 +267,14 @@ def test_what_is_strange_is_a_warning(tmp_path, capsys):
     dataset(tmp_path, name="MSTAR_SOC")
     out = capsys.readouterr().out
     assert f"warning: {folder / 'TRAIN'} has folders of no class of this set, which are left out: T55, zebra\n" in out
-    assert "warning: MSTAR_SOC has other numbers of images than published: TRAIN/BMP2 3 (233), " in out
+    assert "warning: MSTAR_SOC has other numbers of images than published (in brackets): TRAIN/BMP2 3 (233), " in out
 
 
 def test_the_same_image_on_both_sides_is_an_error(tmp_path):
     root = vehicles(tmp_path)
     shutil.copy(root / "MSTAR_EOC1/TRAIN/T72/004.jpeg", root / "MSTAR_EOC1/TEST/2S1/copy.jpeg")
     with pytest.raises(
-        InputError, match=r"1 test images are training images too, such as .*2S1/copy.jpeg, which equals"
+        InputError, match=r"1 training images are test images too: .*T72/004.jpeg equals .*2S1/copy.jpeg; DATASET.DUP"
     ):
         dataset(root)
 
@@ -286,3 +288,69 @@ def test_a_changed_file_has_another_hash(tmp_path):
     assert content_hash(path) != first
     with pytest.raises(InputError, match="b cannot be read: No such file"):
         content_hash(tmp_path / "b")
+
+
+def test_images_in_folders_of_serial_numbers_are_their_classes(tmp_path, capsys):
+    """As MSTAR is delivered; at whatever depth, and told."""
+    root = vehicles(tmp_path, train=5, test=3)
+    folder = root / "MSTAR_EOC1/TEST/T72"
+    for number, below in enumerate(["A64", "SN_812", "SN_812/deep"]):
+        (folder / below).mkdir(parents=True)
+        (folder / f"00{number}.jpeg").rename(folder / below / f"00{number}.jpeg")
+    Image.fromarray(draw(2, 900)).save(folder / "900.jpeg")
+    found = dataset(root)
+    assert Counter(item.label for item in found.test) == {0: 3, 1: 3, 2: 4, 3: 3}
+    out = capsys.readouterr().out
+    assert (
+        f"warning: {folder}: 3 of its 4 images lie in folders below it and are taken for the same class: A64, SN_812\n"
+        in out
+    )
+    for seed in range(2):  # the draw follows from the paths, whichever folder they are in
+        assert parts(dataset(root, seed=seed)) == parts(dataset(root, seed=seed))
+
+
+def test_images_that_are_left_out_are_told(tmp_path, capsys):
+    """Beside the classes' folders, in folders of no class, and of other kinds than the set has."""
+    root = vehicles(tmp_path, train=5, test=3)
+    part = root / "MSTAR_EOC1/TEST"
+    for place in ("loose.jpeg", "17_DEG/x.jpeg", "T72/x.png"):
+        (part / place).parent.mkdir(exist_ok=True)
+        Image.fromarray(draw(0, 901)).save(part / place)
+    assert len(dataset(root).test) == 12
+    out = capsys.readouterr().out
+    assert f"warning: {part}: 1 images lie in no class's folder and are left out, such as loose.jpeg\n" in out
+    assert f"warning: {part} has folders of no class of this set, which are left out: 17_DEG\n" in out
+    assert f"warning: {part}/T72: 1 images of other kinds than .jpeg are left out, such as x.png\n" in out
+
+
+def test_a_class_that_a_part_lacks_is_told(tmp_path, capsys):
+    write(tmp_path / "mine", {"train": {"a": 5, "b": 5}, "test": {"a": 3}})
+    dataset(tmp_path, "DATASET.FOLDER", "mine", "DATASET.PARTS", "[train, test]", name="ImageFolders")
+    assert "warning: mine has no image in test/b\n" in capsys.readouterr().out
+
+
+def test_the_extended_sets_have_the_published_numbers():
+    totals = {
+        name: [sum(count[part] for count in LAYOUTS[name].counts.values()) for part in (0, 1)]
+        for name in ("MSTAR_EOC1", "MSTAR_EOC2C", "MSTAR_EOC2V")
+    }
+    assert totals == {"MSTAR_EOC1": [1128, 1151], "MSTAR_EOC2C": [996, 2710], "MSTAR_EOC2V": [996, 857 + 2712]}
+    assert LAYOUTS["MSTAR_EOC1"].counts == {
+        "2S1": (299, 288),
+        "BRDM2": (298, 287),
+        "T72": (232, 288),
+        "ZSU234": (299, 288),
+    }
+    assert LAYOUTS["MSTAR_EOC2V"].counts["BMP2"] == (233, 857)
+    assert LAYOUTS["MSTAR_EOC2C"].counts["BMP2"] == (233, 0)
+
+
+def test_split_files_of_other_systems(tmp_path):
+    """A byte order mark, and paths with backslashes."""
+    root = vehicles(tmp_path)
+    rows = [["TRAIN\\T72\\000.jpeg", 0, "tank"], ["TRAIN/2S1/001.jpeg", 1, "howitzer"]]
+    content = {"train": rows, "test": [["TEST\\2S1\\000.jpeg", 1, "howitzer"]]}
+    (root / "MSTAR_EOC1/split.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    found = dataset(root)
+    assert names(found.train_x) == ["T72/000.jpeg", "2S1/001.jpeg"]
+    assert names(found.test) == ["2S1/000.jpeg"]

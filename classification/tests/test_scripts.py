@@ -14,7 +14,9 @@ from saratrx.errors import exit_on_input_error
 SMALL = ["MODEL.RANDOM_INIT", "True", "MODEL.BACKBONE.NAME", "hivit_micro", "INPUT.SIZE", "(32, 32)"]
 SMALL += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False"]
 PROBE, FINETUNE, KNN = (f"scripts/{name}/main.sh" for name in ("MIM_linear", "MIM_finetune", "kNN"))
-MISSING = "cannot be read: No such file or directory\n"
+MISSING = (
+    "cannot be read: No such file or directory; set MODEL.INIT_WEIGHTS, or CHECKPOINT for a script, to a checkpoint\n"
+)
 
 
 def bash(script, *args, cwd, **environment):

@@ -202,3 +202,9 @@ DEFAULTS = {
 def get_cfg_default() -> CfgNode:
     """Make a config with Dassl's defaults; keys of one's own are added by assignment before it is frozen."""
     return CfgNode(DEFAULTS)
+
+
+def clean_cfg(cfg: CfgNode, trainer: str) -> None:
+    """Take the sections of all trainers but one out of a config that is not frozen, so that a print of it is short."""
+    for name in [name for name in cfg.TRAINER if name not in ("NAME", trainer.upper())]:
+        del cfg.TRAINER[name]

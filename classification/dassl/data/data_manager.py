@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
 from dassl.data.datasets import Datum, build_dataset
+from dassl.data.datasets.base_dataset import centre_crop_of
+from dassl.data.samplers import build_sampler
 from dassl.data.transforms import build_transform
 from dassl.data.transforms.transforms import Transform
 from dassl.utils import read_image
@@ -21,8 +23,6 @@ Wrapper = Callable[..., Dataset[Batch]]  # called as `DatasetWrapper` is
 
 # Augmentation depends on the number of workers, so that it must not follow from the number of cores
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
-
-SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
 
 
 class DatasetWrapper(Dataset[Batch]):
@@ -83,8 +83,6 @@ def build_data_loader(
         InputError: for a sampler that does not exist, or without images.
 
     """
-    if sampler_type not in SAMPLERS:
-        raise InputError(f"DATALOADER sampler {sampler_type}: unknown; choose one of {', '.join(SAMPLERS)}")
     if not data_source:
         raise InputError(f"data set {cfg.DATASET.NAME}: a loader was asked for a part without images")
     wrap: Wrapper = dataset_wrapper or DatasetWrapper
@@ -92,7 +90,7 @@ def build_data_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=SAMPLERS[sampler_type](data_source),
+        sampler=build_sampler(sampler_type, cfg, data_source, batch_size),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
@@ -108,6 +106,9 @@ class DataManager:
         custom_tfm_test: test transform instead of INPUT's.
         dataset_wrapper: class, or what makes its objects, to be used instead of `DatasetWrapper`.
 
+    Attributes:
+        centre_crop: side in pixels of what is cut from the middle of each image, 0 for all of it.
+
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class DataManager:
         dataset_wrapper: Wrapper | None = None,
     ) -> None:
         dataset = build_dataset(cfg)
-        crop = dataset.centre_crop
+        crop = self.centre_crop = centre_crop_of(cfg, dataset)
         tfm_train = custom_tfm_train or build_transform(cfg, is_train=True, centre_crop=crop)
         tfm_test = custom_tfm_test or build_transform(cfg, is_train=False, centre_crop=crop)
         options = cfg.DATALOADER

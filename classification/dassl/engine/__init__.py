@@ -6,3 +6,4 @@ from dassl.engine.trainer import SimpleNet as SimpleNet
 from dassl.engine.trainer import SimpleTrainer as SimpleTrainer
 from dassl.engine.trainer import TrainerBase as TrainerBase
 from dassl.engine.trainer import TrainerX as TrainerX
+from dassl.engine.trainer import TrainerXU as TrainerXU

@@ -21,8 +21,9 @@ For example:
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
@@ -48,7 +48,8 @@ from dassl.utils import (
     set_random_seed,
 )
 from dassl.utils.checkpoints import BEST, newest_checkpoint
-from saratrx.checkpoint import CheckpointError, load_all
+from dassl.utils.progress import Occasional, Progress
+from saratrx.checkpoint import load_all
 from saratrx.device import choose_device
 from saratrx.errors import InputError
 from saratrx.reporting import get_logger
@@ -121,6 +122,7 @@ class TrainerBase:
         self.is_trained = False  # set by `after_train`
         self.record: Record | None = None
         self.seed = -1
+        self.told = Occasional()
 
     def register_model(
         self,
@@ -173,12 +175,15 @@ class TrainerBase:
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load each model from `<directory>/<name>`: that of an epoch (counted from 1), else the best, else the last.
 
+        Without a directory nothing is loaded, and a line says so: models that need no training are tested that way.
+
         Raises:
             CheckpointError: if it is not there, or another model's.
 
         """
         if not directory:
-            raise CheckpointError("no folder to load a model from was named; give one with --model-dir")
+            log.info("note: no --model-dir was given: the model is tested as it was built, without anything loaded")
+            return
         for name, model in self._models.items():
             folder = Path(directory, name)
             path = folder / BEST
@@ -274,8 +279,8 @@ class TrainerBase:
         """Take what the test needs out of a batch."""
         raise NotImplementedError
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Do one optimizer step; return what is to be reported."""
+    def forward_backward(self, *batch: Any) -> dict[str, float]:
+        """Do one optimizer step on a batch, or one of each loader; return what is to be reported."""
         raise NotImplementedError
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 -- Dassl's name
@@ -373,8 +378,9 @@ class SimpleTrainer(TrainerBase):
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
-            best = [Path(directory, name, BEST) for name in self.get_model_names()]
-            self.best_result = max((load_checkpoint(path)["val_result"] for path in best if path.is_file()), default=-1)
+            best = [load_checkpoint(path) for name in self._models if (path := Path(directory, name, BEST)).is_file()]
+            results = [each.get("val_result") for each in best]
+            self.best_result = max((value for value in results if isinstance(value, int | float)), default=-1)
         mkdir_if_missing(self.output_dir)
         self.init_writer(str(Path(self.output_dir, "tensorboard")))
         self.time_start = time.perf_counter()
@@ -414,7 +420,7 @@ class SimpleTrainer(TrainerBase):
         split = split or str(self.cfg.TEST.SPLIT)
         loader = self.loader_of(split)
         log.info("Evaluate on the *%s* set", split)
-        for batch in tqdm(loader, leave=False, disable=None):
+        for batch in Progress(loader, "test", len(loader.dataset)):  # type: ignore[arg-type]  # all have a length
             images, labels = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(images), labels)
         results: Mapping[str, float] = self.evaluator.evaluate()
@@ -450,27 +456,41 @@ class TrainerX(SimpleTrainer):
 
     def run_epoch(self) -> None:
         """Do one pass over `train_loader_x`, with a `forward_backward` per batch."""
+        loader = self.training_loader(self.train_loader_x, "training image")
+        self.run_batches(((batch,) for batch in loader), len(loader))
+
+    def training_loader(self, loader: DataLoader[Any] | None, what: str) -> DataLoader[Any]:
+        """Give a loader of the training part.
+
+        Raises:
+            InputError: if the data set has no such part.
+
+        """
+        if loader is None:
+            raise InputError(f"data set {self.cfg.DATASET.NAME} has no {what}")
+        return loader
+
+    def run_batches(self, batches: Iterable[tuple[Any, ...]], number: int) -> None:
+        """Call `forward_backward` with each of a number of batches, and report."""
         self.set_model_mode("train")
         losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
-        loader = self.train_loader_x
-        if loader is None:
-            raise InputError(f"data set {self.cfg.DATASET.NAME} has no training image")
-        self.num_batches = len(loader)
+        self.num_batches = number
         every = self.cfg.TRAIN.PRINT_FREQ
         end = time.perf_counter()
-        for batch_idx, batch in enumerate(loader):
+        for batch_idx, batch in enumerate(batches):
             self.batch_idx = batch_idx
             data_time.update(time.perf_counter() - end)
             lr = self.get_current_lr()
-            reported = self.forward_backward(batch)
+            reported = self.forward_backward(*batch)
             losses.update(reported)
             batch_time.update(time.perf_counter() - end)
             if (self.batch_idx + 1) % every == 0 or self.num_batches < every:
                 left = self.num_batches * (self.max_epoch - self.epoch) - self.batch_idx - 1
-                log.info(
+                self.told.info(
                     f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{self.batch_idx + 1}/{self.num_batches}] "
                     f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) data {data_time.val:.3f} ({data_time.avg:.3f}) "
-                    f"{losses} lr {lr:.4e} eta {timedelta(seconds=int(batch_time.avg * left))}"
+                    f"{losses} lr {lr:.4e} eta {timedelta(seconds=int(batch_time.avg * left))}",
+                    is_last=left == 0,
                 )
             step = self.epoch * self.num_batches + self.batch_idx
             for name, meter in losses.meters.items():
@@ -478,6 +498,31 @@ class TrainerX(SimpleTrainer):
             self.write_scalar("train/lr", lr, step)
             end = time.perf_counter()
 
-    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def parse_batch_train(self, batch: dict[str, Any]) -> Any:
         """Take images and labels, on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
+
+
+class TrainerXU(TrainerX):
+    """Trains on labelled and unlabelled images: `forward_backward` gets a batch of each."""
+
+    def run_epoch(self) -> None:
+        """Do as many batches as TRAIN.COUNT_ITER has: "train_x", "train_u" or the "smaller_one"; the other repeats."""
+        labelled = self.training_loader(self.train_loader_x, "training image")
+        unlabelled = self.training_loader(self.train_loader_u, "unlabelled training image")
+        sizes = {"train_x": len(labelled), "train_u": len(unlabelled)}
+        sizes["smaller_one"] = min(sizes.values())
+        if self.cfg.TRAIN.COUNT_ITER not in sizes:
+            raise InputError(f"TRAIN.COUNT_ITER {self.cfg.TRAIN.COUNT_ITER}: unknown; choose one of {', '.join(sizes)}")
+        number = sizes[self.cfg.TRAIN.COUNT_ITER]
+        self.run_batches(zip(endless(labelled), islice(endless(unlabelled), number), strict=False), number)
+
+    def parse_batch_train(self, batch_x: dict[str, Any], batch_u: dict[str, Any]) -> Any:  # type: ignore[override]
+        """Take labelled images, their labels, and unlabelled images, on the device."""
+        return *super().parse_batch_train(batch_x), batch_u["img"].to(self.device)
+
+
+def endless(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Give a loader's batches again and again, in a new order each time."""
+    while True:
+        yield from loader

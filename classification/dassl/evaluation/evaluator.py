@@ -12,15 +12,39 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from dassl.evaluation.build import EVALUATOR_REGISTRY
-from saratrx.files import write_bytes
+from saratrx.files import refused_if_unwritable, write_bytes
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 Labels = NDArray[np.int64]
 
 
+class EvaluatorBase:
+    """What an evaluator written for Dassl inherits.
+
+    Args:
+        cfg: the config.
+
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.cfg = cfg
+
+    def reset(self) -> None:
+        """Forget all predictions."""
+        raise NotImplementedError
+
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
+        """Add the scores [B, C] and labels [B] of a batch."""
+        raise NotImplementedError
+
+    def evaluate(self) -> OrderedDict[str, float]:
+        """Give what was found; the first is what decides which model is best."""
+        raise NotImplementedError
+
+
 @EVALUATOR_REGISTRY.register()
-class Classification:
+class Classification(EvaluatorBase):
     """Collects predictions batch by batch.
 
     Args:
@@ -30,7 +54,7 @@ class Classification:
     """
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: Any) -> None:
-        self.cfg = cfg
+        super().__init__(cfg)
         self.lab2cname = lab2cname or {}
         self.reset()
 
@@ -67,7 +91,8 @@ class Classification:
             path = Path(self.cfg.OUTPUT_DIR, "cmat.pt")
             matrix = io.BytesIO()
             torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), matrix)
-            write_bytes(path, matrix.getvalue())
+            with refused_if_unwritable(path):
+                write_bytes(path, matrix.getvalue())
             log.info("Confusion matrix saved to %s", path)
         return results
 

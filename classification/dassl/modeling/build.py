@@ -1,4 +1,4 @@
-"""Registries of encoders and heads."""
+"""Registries of encoders, heads and networks."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from dassl.utils.registry import Registry
 
 BACKBONE_REGISTRY = Registry("MODEL.BACKBONE.NAME")
 HEAD_REGISTRY = Registry("MODEL.HEAD.NAME")
+NETWORK_REGISTRY = Registry("network")  # of clients' own; there is none here
 
 
 def build_backbone(name: str, **kwargs: Any) -> Any:
@@ -16,3 +17,8 @@ def build_backbone(name: str, **kwargs: Any) -> Any:
 def build_head(name: str, **kwargs: Any) -> Any:
     """Make the head registered under a name, features -> features [B, out_features]; arguments are passed on."""
     return HEAD_REGISTRY.get(name)(**kwargs)
+
+
+def build_network(name: str, **kwargs: Any) -> Any:
+    """Make the network registered under a name; arguments are passed on."""
+    return NETWORK_REGISTRY.get(name)(**kwargs)

@@ -4,6 +4,10 @@ from dassl.utils.checkpoints import load_checkpoint as load_checkpoint
 from dassl.utils.checkpoints import load_pretrained_weights as load_pretrained_weights
 from dassl.utils.checkpoints import resume_from_checkpoint as resume_from_checkpoint
 from dassl.utils.checkpoints import save_checkpoint as save_checkpoint
+from dassl.utils.layers import init_network_weights as init_network_weights
+from dassl.utils.layers import open_all_layers as open_all_layers
+from dassl.utils.layers import open_specified_layers as open_specified_layers
+from dassl.utils.logger import Logger as Logger
 from dassl.utils.logger import setup_logger as setup_logger
 from dassl.utils.meters import AverageMeter as AverageMeter
 from dassl.utils.meters import MetricMeter as MetricMeter
@@ -16,4 +20,5 @@ from dassl.utils.tools import mkdir_if_missing as mkdir_if_missing
 from dassl.utils.tools import read_image as read_image
 from dassl.utils.tools import read_json as read_json
 from dassl.utils.tools import set_random_seed as set_random_seed
+from dassl.utils.tools import tolist_if_not as tolist_if_not
 from dassl.utils.tools import write_json as write_json

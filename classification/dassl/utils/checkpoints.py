@@ -4,7 +4,7 @@ Beside each stands its hash, against which it is checked when it is read.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,11 +12,13 @@ from torch import nn
 from dassl.utils.tools import mkdir_if_missing
 from saratrx import checkpoint as saratrx_checkpoint
 from saratrx.checkpoint import CheckpointError, LoadReport, load_all, read_checkpoint
-from saratrx.files import write_text
+from saratrx.errors import first_line
+from saratrx.files import refused_if_unwritable, write_text
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 BEST = "model-best.pth.tar"
+MOST_EPOCHS = 10**9
 
 
 def save_checkpoint(
@@ -26,7 +28,7 @@ def save_checkpoint(
     remove_module_from_keys: bool = True,
     model_name: str = "",
 ) -> None:
-    """Write a checkpoint in one step, with its hash.
+    """Write a checkpoint in one step, with its hash; it raises an InputError if that cannot be.
 
     Args:
         state: `state_dict`, `epoch` (epochs done) and what else is to be kept: tensors, numbers, strings, and dicts and
@@ -42,11 +44,12 @@ def save_checkpoint(
         weights = {key.removeprefix("module."): value for key, value in state["state_dict"].items()}
         state = state | {"state_dict": weights}
     path = Path(save_dir, model_name or f"model.pth.tar-{state['epoch']}")
-    saratrx_checkpoint.save_checkpoint(path, **state)
-    if not model_name:
-        write_text(Path(save_dir, "checkpoint"), path.name + "\n")
-    if is_best:
-        saratrx_checkpoint.save_checkpoint(Path(save_dir, BEST), **state)
+    with refused_if_unwritable(path):
+        saratrx_checkpoint.save_checkpoint(path, **state)
+        if not model_name:
+            write_text(Path(save_dir, "checkpoint"), path.name + "\n")
+        if is_best:
+            saratrx_checkpoint.save_checkpoint(Path(save_dir, BEST), **state)
     log.info("Checkpoint saved to %s", path)
 
 
@@ -58,9 +61,15 @@ def load_checkpoint(fpath: str | Path) -> dict[str, Any]:
 
     """
     content = read_checkpoint(fpath)
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"{fpath} is no checkpoint of a trainer: it has no state_dict")
-    return content
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(f"{fpath} is no checkpoint of a trainer: it has no state_dict of tensors")
+    epoch = content.get("epoch")
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or not 0 <= epoch <= MOST_EPOCHS:
+        raise CheckpointError(
+            f"{fpath} is no checkpoint of a trainer: its epoch is {str(epoch)[:40]}, not a number of epochs"
+        )
+    return cast(dict[str, Any], content)
 
 
 def load_pretrained_weights(model: nn.Module, weight_path: str | Path) -> None:
@@ -81,16 +90,23 @@ def load_pretrained_weights(model: nn.Module, weight_path: str | Path) -> None:
 
 
 def newest_checkpoint(folder: str | Path) -> Path:
-    """Give the path that the file `checkpoint` of a folder names.
+    """Give the path that the file `checkpoint` of a folder names; where that is damaged, the one of the latest epoch.
 
     Raises:
-        CheckpointError: without that file.
+        CheckpointError: without that file, or any checkpoint.
 
     """
     pointer = Path(folder, "checkpoint")
     if not pointer.is_file():
         raise CheckpointError(f"{folder} holds nothing to resume: there is no file named checkpoint")
-    return Path(folder, pointer.read_text(encoding="utf-8").strip())
+    named = Path(folder, Path(pointer.read_text(encoding="utf-8", errors="replace").strip().replace("\0", "")).name)
+    if named.is_file() and named != pointer:
+        return named
+    found = [(path.name.removeprefix("model.pth.tar-"), path) for path in Path(folder).glob("model.pth.tar-*")]
+    numbered = [(int(epoch), path) for epoch, path in found if epoch.isdecimal()]
+    if not numbered:
+        raise CheckpointError(f"{named}, which {pointer} names, is not there; start anew in another folder")
+    return max(numbered)[1]
 
 
 def resume_from_checkpoint(
@@ -110,7 +126,25 @@ def resume_from_checkpoint(
     load_all(model, checkpoint["state_dict"], path)
     for part, name in ((optimizer, "optimizer"), (scheduler, "scheduler")):
         if part is not None and checkpoint.get(name) is not None:
-            part.load_state_dict(checkpoint[name])
+            load_state(part, checkpoint[name], f"{path} does not fit this run: its {name}'s state")
     log.info("Resumed %s after epoch %s", path, checkpoint["epoch"])
     epochs: int = checkpoint["epoch"]
     return epochs
+
+
+def load_state(part: Any, state: Any, what: str) -> None:
+    """Load the state of an optimizer or a schedule.
+
+    Raises:
+        CheckpointError: beginning with `what`, if it is another's: other parameters, groups, shapes or parts.
+
+    """
+    try:
+        part.load_state_dict(state)
+    except Exception as error:  # PyTorch looks at next to nothing before it uses it
+        raise CheckpointError(f"{what} cannot be used ({first_line(error)})") from error
+    for parameter, values in getattr(part, "state", {}).items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                shapes = f"{list(value.shape)}, its parameter {list(parameter.shape)}"
+                raise CheckpointError(f"{what} cannot be used ({name} has shape {shapes})")

@@ -46,15 +46,15 @@ def listdir_nohidden(path: str | Path, sort: bool = True) -> list[str]:
 
 
 def read_json(fpath: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, UTF-8 with or without a byte order mark.
 
     Raises:
         InputError: if it is missing or no JSON.
 
     """
     try:
-        return json.loads(Path(fpath).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(Path(fpath).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{fpath} cannot be read as JSON: {first_line(error)}") from error
 
 
@@ -97,3 +97,8 @@ def count_num_param(model: torch.nn.Module | None = None, params: Any = None) ->
         raise ValueError("count_num_param needs a model or parameters")
     lists = (item["params"] if isinstance(item, dict) else [item] for item in params)
     return sum(parameter.numel() for group in lists for parameter in group)
+
+
+def tolist_if_not(x: Any) -> list[Any]:
+    """Give a list as it is, and anything else as the one item of a list."""
+    return x if isinstance(x, list) else [x]

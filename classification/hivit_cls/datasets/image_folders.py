@@ -13,18 +13,20 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.data.datasets.base_dataset import shuffled
-from dassl.utils import listdir_nohidden, read_json
+from dassl.utils import listdir_nohidden
+from hivit_cls.datasets import likeness
+from hivit_cls.datasets.split_files import PARTS, Split, read_pickled_shots, read_split, refuse_disagreement
+from hivit_cls.names import readable
 from saratrx import sar_image
 from saratrx.errors import InputError
-from saratrx.files import content_hash
+from saratrx.files import visible_files
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
 VALIDATION_SHARE = 0.2  # of the training images of each class
 VALIDATION_SHOTS = 10  # at most
-PARTS = ("train", "val", "test")
-Split = dict[str, list[Datum]]
+NAMED_AT_MOST = 10  # pairs of equal images that an error names
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ class FolderDataset(DatasetBase):
 
     A file `split*.json` in its folder replaces the split: {"train": [[path, label, class name], ...], "val": [...],
     "test": [...]}, with paths relative to that folder. Otherwise a fifth of the training images of each class is kept
-    for validation. Then DATASET.NUM_SHOTS images of each class are drawn. All draws follow from SEED and the sorted
-    paths.
+    for validation. Then DATASET.NUM_SHOTS images of each class are drawn, unless Dassl's clients have left theirs in
+    `split_fewshot/`. All draws follow from SEED and the sorted paths. Images are compared by their pixels: with
+    DATASET.DUPLICATES error, none may be for training and for testing.
 
     Attributes:
         layout: set by subclasses.
@@ -79,11 +82,18 @@ class FolderDataset(DatasetBase):
         files = sorted(folder.glob("split*.json"))
         if len(files) > 1:
             raise InputError(f"{folder} holds {files[0].name} and {files[1].name}: keep one of them")
-        split = read_split(files[0]) if files else make_split(folder, layout, seed)
-        refuse_overlap(split, name)
+        groups = cfg.DATASET.get("SPLIT_BY", "images") == "groups"
+        split = read_split(files[0]) if files else make_split(folder, layout, seed, groups)
+        split = without_duplicates(split, name, cfg.DATASET.get("DUPLICATES", "error"))
+        warn_of_near_copies(split, name, has_remedy=len(layout.parts) == 1 and not files and not groups)
 
-        split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         shots = cfg.DATASET.NUM_SHOTS
+        pickled = folder / "split_fewshot" / f"shot_{shots}-seed_{seed}.pkl"
+        if pickled.is_file():
+            drawn = read_pickled_shots(pickled, folder) | {"test": split["test"]}
+            refuse_disagreement(chain(drawn), pickled)
+            split = without_duplicates(drawn, name, cfg.DATASET.get("DUPLICATES", "error"))
+        split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         train = self.draw_shots(split["train"], shots, seed)
         val = self.draw_shots(split["val"], min(shots, VALIDATION_SHOTS), seed)
         super().__init__(train_x=train, val=val, test=split["test"])
@@ -101,7 +111,7 @@ class ImageFolders(FolderDataset):
           CENTRE_CROP: 128          # only if the size of an image gives its class away
 
     Classes are the folders there are, sorted, unless CLASSES lists them. All formats that `saratrx.sar_image` knows are
-    read.
+    read, in folders below those of the classes too.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -117,7 +127,7 @@ class ImageFolders(FolderDataset):
         self.layout = Layout(
             folder=options.FOLDER,
             parts=tuple(options.PARTS),
-            classes={name: name for name in options.CLASSES or sorted(found)},
+            classes={name: readable(name) for name in options.CLASSES or sorted(found)},
             suffixes=tuple(sorted(sar_image.EXTENSIONS)),
             centre_crop=options.CENTRE_CROP,
             train_share=options.TRAIN_SHARE,
@@ -126,18 +136,16 @@ class ImageFolders(FolderDataset):
         super().__init__(cfg)
 
 
-def add_config(cfg: CfgNode) -> None:
-    """Add the keys of the data sets."""
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, the first half of them, or new, the second
-    cfg.DATASET.FOLDER = ""  # the rest: of ImageFolders
-    cfg.DATASET.PARTS = ["TRAIN", "TEST"]
-    cfg.DATASET.CLASSES = []
-    cfg.DATASET.TRAIN_SHARE = 0.1
-    cfg.DATASET.CENTRE_CROP = 0
+def make_split(folder: Path, layout: Layout, seed: int, by_groups: bool = False) -> Split:
+    """Find the training, validation and test images of a data set without a split file.
 
+    Args:
+        folder: of the data set.
+        layout: of its folders.
+        seed: of what is drawn.
+        by_groups: near copies stay on one side, for a set without a fixed split.
 
-def make_split(folder: Path, layout: Layout, seed: int) -> Split:
-    """Find the training, validation and test images of a data set without a split file."""
+    """
     for part in layout.parts:
         if not (folder / part).is_dir():
             raise InputError(f"{folder / part}: no such folder; {layout.folder} needs {' and '.join(layout.parts)}")
@@ -147,27 +155,33 @@ def make_split(folder: Path, layout: Layout, seed: int) -> Split:
     if not layout.is_complete:
         missing = [name for label, name in enumerate(layout.classes) if not any(part[label] for part in parts)]
         if missing or not layout.classes:
-            what = f"no image of {', '.join(missing)}" if missing else "no class folder"
+            what = f"no image of {', '.join(map(readable, missing))}" if missing else "no class folder"
             raise InputError(f"{folder}: {what} in {' or '.join(layout.parts)} ({' '.join(layout.suffixes)})")
     warn_of_counts(parts, layout)
     everything = [item for part in parts for items in part.values() for item in items]
+    likeness.read_all(everything)  # several at a time, and known from here on
     contested = find_contested(everything)
     warn_of_contested(everything, contested)
+    group_of = dict(zip(everything, likeness.groups(everything), strict=True)) if by_groups else {}
 
     split: Split = {part: [] for part in PARTS}
     for label in range(len(layout.classes)):
         train, *test = (part[label] for part in parts)
         if not test:
-            train, rest = divide(train, layout.train_share, random.Random(f"test {seed} {label}"), contested)
+            train, rest = divide(train, layout.train_share, random.Random(f"test {seed} {label}"), contested, group_of)
             test = [rest]
-        val, train = divide(train, VALIDATION_SHARE, random.Random(f"validation {seed} {label}"), contested)
+        val, train = divide(train, VALIDATION_SHARE, random.Random(f"validation {seed} {label}"), contested, group_of)
         for name, items in zip(PARTS, (train, val, test[0]), strict=True):
             split[name] += items
+    if by_groups:
+        keep_groups_apart(split, group_of)
     return split
 
 
 def find_part(folder: Path, layout: Layout) -> dict[int, list[Datum]]:
     """Find the images of each label in the training or the test folder, sorted.
+
+    Folders below a class's, such as those of serial numbers, belong to the class.
 
     Raises:
         InputError: for a class without folder or without images, if the layout must be complete.
@@ -175,24 +189,46 @@ def find_part(folder: Path, layout: Layout) -> dict[int, list[Datum]]:
     """
     found = {}
     for label, (name, classname) in enumerate(layout.classes.items()):
-        names = listdir_nohidden(folder / name) if (folder / name).is_dir() else []
-        paths = [folder / name / file for file in names if file.lower().endswith(layout.suffixes)]
+        files = [Path(place, file) for place, names in visible_files(folder / name) for file in names]
+        paths = sorted(path for path in files if path.name.lower().endswith(layout.suffixes))
         if layout.is_complete and not paths:
             what = "holds no image" if (folder / name).is_dir() else "no such folder"
             raise InputError(f"{folder / name}: {what}; {layout.folder} needs {' '.join(layout.suffixes)} files there")
+        below = sorted({path.relative_to(folder / name).parts[0] for path in paths if path.parent != folder / name})
+        if below:
+            number = sum(path.parent != folder / name for path in paths)
+            log.warning(
+                "%s: %d of its %d images lie in folders below it and are taken for the same class: %s",
+                *(folder / name, number, len(paths), ", ".join(below)),
+            )
+        others = [path for path in files if is_image(path) and not path.name.lower().endswith(layout.suffixes)]
+        if others:
+            log.warning(
+                "%s: %d images of other kinds than %s are left out, such as %s",
+                *(folder / name, len(others), " ".join(layout.suffixes), others[0].name),
+            )
         found[label] = [Datum(impath=str(path), label=label, classname=classname) for path in paths]
     return found
 
 
+def is_image(path: Path) -> bool:
+    """Tell whether a file's name is that of an image."""
+    return path.suffix.lower() in sar_image.EXTENSIONS
+
+
 def warn_of_unknown(folder: Path, layout: Layout) -> None:
-    """Say which folders are of no class."""
-    unknown = [name for name in listdir_nohidden(folder) if (folder / name).is_dir() and name not in layout.classes]
+    """Say which folders are of no class, and how many images lie in none."""
+    names = listdir_nohidden(folder)
+    unknown = [name for name in names if (folder / name).is_dir() and name not in layout.classes]
     if unknown:
         log.warning("%s has folders of no class of this set, which are left out: %s", folder, ", ".join(unknown))
+    loose = [name for name in names if is_image(folder / name) and not (folder / name).is_dir()]
+    if loose:
+        log.warning("%s: %d images lie in no class's folder and are left out, such as %s", folder, len(loose), loose[0])
 
 
 def warn_of_counts(parts: list[dict[int, list[Datum]]], layout: Layout) -> None:
-    """Say which classes have another number of images than published."""
+    """Say which classes have another number of images than published, or none where that is not known."""
     differing = [
         f"{part}/{name} {len(images[label])} ({layout.counts[name][place]})"
         for place, (part, images) in enumerate(zip(layout.parts, parts, strict=True))
@@ -200,75 +236,112 @@ def warn_of_counts(parts: list[dict[int, list[Datum]]], layout: Layout) -> None:
         if name in layout.counts and len(images[label]) != layout.counts[name][place]
     ]
     if differing:
-        log.warning("%s has other numbers of images than published: %s", layout.folder, ", ".join(differing))
+        log.warning(
+            "%s has other numbers of images than published (in brackets): %s", layout.folder, ", ".join(differing)
+        )
+    empty = [
+        f"{part}/{name}"
+        for part, images in zip(layout.parts, parts, strict=True)
+        for label, name in enumerate(layout.classes)
+        if name not in layout.counts and not images[label]
+    ]
+    if empty:
+        log.warning("%s has no image in %s", layout.folder, ", ".join(empty))
 
 
 def find_contested(items: list[Datum]) -> set[str]:
-    """Find the content hashes of images that lie in the folders of several classes."""
+    """Find the hashes of images that lie in the folders of several classes."""
     labels: defaultdict[str, set[int]] = defaultdict(set)
     for item in items:
-        labels[content_hash(item.impath)].add(item.label)
+        labels[likeness.digest(item)].add(item.label)
     return {digest for digest, several in labels.items() if len(several) > 1}
 
 
 def warn_of_contested(items: list[Datum], contested: set[str]) -> None:
     """Say how many images lie in the folders of several classes, and name one."""
     if contested:
-        paths = [item.impath for item in items if content_hash(item.impath) == min(contested)]
+        paths = [item.impath for item in items if likeness.digest(item) == min(contested)]
         log.warning("%d images lie in several classes' folders, such as %s", len(contested), " and ".join(paths))
 
 
 def divide(
-    items: list[Datum], share: float, generator: random.Random, contested: set[str]
+    items: list[Datum],
+    share: float,
+    generator: random.Random,
+    contested: set[str],
+    group_of: Mapping[Datum, int],
 ) -> tuple[list[Datum], list[Datum]]:
     """Divide images at random into two parts, the first with round(share * n) images.
 
-    Identical images stay together, for which the first part may have a few less; contested ones are in the second.
+    Identical images, and those of a group, stay together, for which the first part may have a few less; contested ones
+    are in the second.
     """
-    copies: defaultdict[str, list[Datum]] = defaultdict(list)
+    copies: defaultdict[int | str, list[Datum]] = defaultdict(list)
     for item in shuffled(items, generator):
-        copies[content_hash(item.impath)].append(item)
+        copies[group_of.get(item, likeness.digest(item))].append(item)
     first: list[Datum] = []
     second: list[Datum] = []
-    for digest, same in copies.items():
-        fits = digest not in contested and len(first) + len(same) <= round(share * len(items))
+    for same in copies.values():
+        is_contested = any(likeness.digest(item) in contested for item in same)
+        fits = not is_contested and len(first) + len(same) <= round(share * len(items))
         (first if fits else second).extend(same)
     return first, second
 
 
-def read_split(path: Path) -> Split:
-    """Read training, validation and test images as a split file lists them.
+def keep_groups_apart(split: Split, group_of: Mapping[Datum, int]) -> None:
+    """Move to the test part what has a near copy there, of another class: within a class groups are on one side."""
+    tested = {group_of[item] for item in split["test"]}
+    for part in ("train", "val"):
+        split["test"] += [item for item in split[part] if group_of[item] in tested]
+        split[part] = [item for item in split[part] if group_of[item] not in tested]
+    validated = {group_of[item] for item in split["val"]}
+    split["train"] = [item for item in split["train"] if group_of[item] not in validated]
+
+
+def without_duplicates(split: Split, name: str, choice: str) -> Split:
+    """Look for images that are, pixel for pixel, for training (or validation) and for testing.
+
+    Args:
+        split: the parts.
+        name: of the data set.
+        choice: "error"; "drop" leaves them out of training and validation; "warn" leaves them in.
 
     Raises:
-        InputError: if it is not as `FolderDataset` says, or names a file that is not there.
+        InputError: that names them, if there are any.
 
     """
-    content = read_json(path)
-    try:
-        split = {
-            part: [Datum(str(path.parent / name), int(label), classname=str(word)) for name, label, word in items]
-            for part, items in ((part, content.get(part, [])) for part in PARTS)
-        }
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f'{path} must be {{"train": [[path, label, class name], ...], "val": ..., "test": ...}}'
-        ) from error
-    for item in chain(split):
-        if item.label < 0 or not Path(item.impath).is_file():
-            what = "no such file" if item.label >= 0 else f"label {item.label} is negative"
-            raise InputError(f"{item.impath}, which {path.name} lists: {what}")
-    log.info("split read from %s", path)
-    return split
+    likeness.read_all(list(chain(split)))
+    tested = {likeness.digest(item): item.impath for item in split["test"]}
+    both = [
+        (item, tested[likeness.digest(item)])
+        for part in ("train", "val")
+        for item in split[part]
+        if likeness.digest(item) in tested
+    ]
+    if not both:
+        return split
+    pairs = "; ".join(f"{item.impath} equals {other}" for item, other in both[:NAMED_AT_MOST])
+    more = f"; and {len(both) - NAMED_AT_MOST} more" if len(both) > NAMED_AT_MOST else ""
+    found = f"data set {name}: {len(both)} training images are test images too: {pairs}{more}"
+    if choice == "error":
+        raise InputError(f"{found}; DATASET.DUPLICATES drop leaves them out of training, DATASET.DUPLICATES warn in it")
+    log.warning("%s; %s", found, "left out of training" if choice == "drop" else "left in it")
+    if choice == "warn":
+        return split
+    dropped = {item for item, _ in both}
+    return split | {part: [item for item in split[part] if item not in dropped] for part in ("train", "val")}
 
 
-def refuse_overlap(split: Split, name: str) -> None:
-    """Raise if the same image, by its content, is for training (or validation) and for testing."""
-    seen = {content_hash(item.impath): item.impath for part in ("train", "val") for item in split[part]}
-    both = [(seen[digest], item.impath) for item in split["test"] if (digest := content_hash(item.impath)) in seen]
-    if both:
-        raise InputError(
-            f"data set {name}: {len(both)} test images are training images too, such as {both[0][1]}, which equals "
-            f"{both[0][0]}: remove one of each pair"
+def warn_of_near_copies(split: Split, name: str, has_remedy: bool) -> None:
+    """Say how many test images have a near copy in training or validation, and name some."""
+    near = likeness.near_copies(split["test"], split["train"] + split["val"])
+    if near:
+        examples = "; ".join(f"{test.impath} and {train.impath}" for test, train in near[:2])
+        share = f"{len(near):,} of {len(split['test']):,} test images ({len(near) / len(split['test']):.1%})"
+        log.warning(
+            f"data set {name}: {share} have a near copy in training (correlation above {likeness.NEAR} at "
+            f"{likeness.SIDE} px), such as {examples}"
+            + ("; DATASET.SPLIT_BY groups keeps near copies on one side" if has_remedy else "")
         )
 
 

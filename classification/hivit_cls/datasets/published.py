@@ -64,12 +64,22 @@ SOC_COUNTS = {  # 17 degrees, 15 degrees
     "ZSU234": (299, 274),
 }
 
+EOC2 = vehicles("BMP2", "BRDM2", "BTR70", "T72")
+# 17 degrees, 30 degrees
+EOC1_COUNTS = {"2S1": (299, 288), "BRDM2": (298, 287), "T72": (232, 288), "ZSU234": (299, 288)}
+
+
+def with_tests(**tests: int) -> dict[str, tuple[int, int]]:
+    """Give the counts of an EOC2 set: SOC's training images, 996 in all, and the tests of some classes."""
+    return {name: (SOC_COUNTS[name][0], tests.get(name, 0)) for name in EOC2}
+
+
 LAYOUTS = {
     "MSTAR_SOC": mstar("MSTAR_SOC", VEHICLES, counts=SOC_COUNTS),
     # Extended operating conditions: another depression angle, other configurations, other versions
-    "MSTAR_EOC1": mstar("MSTAR_EOC1", vehicles("2S1", "BRDM2", "T72", "ZSU234"), is_complete=False),
-    "MSTAR_EOC2C": mstar("MSTAR_EOC2C", vehicles("BMP2", "BRDM2", "BTR70", "T72"), is_complete=False),
-    "MSTAR_EOC2V": mstar("MSTAR_EOC2V", vehicles("BMP2", "BRDM2", "BTR70", "T72"), is_complete=False),
+    "MSTAR_EOC1": mstar("MSTAR_EOC1", vehicles("2S1", "BRDM2", "T72", "ZSU234"), is_complete=False, counts=EOC1_COUNTS),
+    "MSTAR_EOC2C": mstar("MSTAR_EOC2C", EOC2, is_complete=False, counts=with_tests(T72=2710)),
+    "MSTAR_EOC2V": mstar("MSTAR_EOC2V", EOC2, is_complete=False, counts=with_tests(BMP2=857, T72=2712)),
     "New_FUSAR": Layout("New_FUSAR", ("Train", "Val"), FUSAR, (".jpg", ".png")),
     "SAR_ACD": Layout(
         "SAR_ACD",

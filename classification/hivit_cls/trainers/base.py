@@ -70,7 +70,7 @@ class SarTrainer(TrainerX):
         ]
         figures = {
             "confusion": pictures.confusion(labels, predicted, names),
-            "mistakes": pictures.mistakes(mistakes, len(wrong), len(labels), self.dm.dataset.centre_crop),
+            "mistakes": pictures.mistakes(mistakes, len(wrong), len(labels), self.dm.centre_crop),
         }
         if len(labels) >= pictures.FEWEST_POINTS:
             figures["features"] = pictures.features(pooled, labels, names)

@@ -3,8 +3,13 @@
 import random
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
+
+from yacs.config import CfgNode
 
 from saratrx.errors import InputError
+
+CROPPED = dict.fromkeys(("MSTAR_SOC", "MSTAR_EOC1", "MSTAR_EOC2C", "MSTAR_EOC2V"), 128)  # pixels, by DATASET.NAME
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,18 @@ class Datum:
     domain: int = 0
     classname: str = ""
 
+    def __setstate__(self, state: Any) -> None:
+        """Take what was pickled, here or by Dassl, which has underscores before the names.
+
+        Raises:
+            ValueError: if it is no image's; a label must never become 0 for want of one.
+
+        """
+        values = {str(name).removeprefix("_"): value for name, value in dict(state).items()}
+        if set(values) != {"impath", "label", "domain", "classname"} or type(values["label"]) is not int:
+            raise ValueError(f"a pickled Datum must hold impath, label, domain and classname, not {sorted(values)}")
+        self.__dict__.update(values)
+
 
 class DatasetBase:
     """The parts of a data set: lists of `Datum`, or None. Subclasses fill them from a config in their `__init__`.
@@ -32,13 +49,15 @@ class DatasetBase:
         dataset_dir: name of the folder, for subclasses.
         domains: names of the domains, for subclasses.
         centre_crop: side in pixels of the square that is cut from the middle of every image before any other
-            transform, 0 for none: a property of the data, where the size of an image gives its class away.
+            transform, 0 for none: a property of the data, where the size of an image gives its class away. None, as
+            in data sets written for Dassl: 128 if DATASET.NAME is one of the four of MSTAR, as in the published fork,
+            else 0; see `centre_crop_of`.
 
     """
 
     dataset_dir = ""
     domains: tuple[str, ...] = ()
-    centre_crop = 0
+    centre_crop: int | None = None
 
     def __init__(
         self,
@@ -97,6 +116,12 @@ class DatasetBase:
         for item in data_source:
             groups[item.label].append(item)
         return groups
+
+
+def centre_crop_of(cfg: CfgNode, dataset: Any = None) -> int:
+    """Give the side of the centre that is cut from the images of a data set, or of that which the config names."""
+    own = getattr(dataset, "centre_crop", None)
+    return int(CROPPED.get(cfg.DATASET.NAME, 0) if own is None else own)
 
 
 def shuffled(items: list[Datum], generator: random.Random) -> list[Datum]:

@@ -9,6 +9,8 @@ from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
+from saratrx.errors import InputError
+
 FACTORS = (0.1, 1.9)  # of brightness and sharpness; 1 leaves an image as it is
 LARGEST_ANGLE = 45.0  # degrees
 STRONGEST = 30  # magnitudes of RandAugment go from 0 to this (Cubuk et al., CVPR Workshops 2020)
@@ -74,6 +76,24 @@ class Translation(nn.Module):
 
     def forward(self, image: Image.Image) -> Image.Image:
         return self.move(image) if uniform(0, 1) < self.p else image
+
+
+class RandomCrop(nn.Module):
+    """Cut (height, width) at a random place, after `padding` black pixels were added on each side."""
+
+    def __init__(self, size: tuple[int, int], padding: int) -> None:
+        super().__init__()
+        self.size, self.padding = size, padding
+        self.cut = v2.RandomCrop(size, padding=padding)
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        (height, width), added = self.size, 2 * self.padding
+        if image.height + added < height or image.width + added < width:
+            raise InputError(
+                f"INPUT.TRANSFORMS random_crop: an image of {image.height}x{image.width} px is smaller than INPUT.SIZE "
+                f"{self.size}, to which it is not resized; take random_resized_crop, or a smaller INPUT.SIZE"
+            )
+        return self.cut(image)
 
 
 class Cutout(nn.Module):

@@ -8,7 +8,16 @@ from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 from yacs.config import CfgNode
 
-from dassl.data.transforms.augment import Cutout, GaussianNoise, InstanceNorm, RandAugment, RandAugment2, Translation
+from dassl.data.datasets.base_dataset import centre_crop_of
+from dassl.data.transforms.augment import (
+    Cutout,
+    GaussianNoise,
+    InstanceNorm,
+    RandAugment,
+    RandAugment2,
+    RandomCrop,
+    Translation,
+)
 from saratrx.errors import InputError
 
 INTERPOLATION_MODES = {
@@ -38,18 +47,20 @@ def is_random(cfg: CfgNode) -> bool:
 
 
 def build_transform(
-    cfg: CfgNode, is_train: bool = True, choices: list[str] | None = None, centre_crop: int = 0
+    cfg: CfgNode, is_train: bool = True, choices: list[str] | None = None, centre_crop: int | None = None
 ) -> Transform | None:
     """Make the transform of a Pillow image to float32 [1, H, W] with (H, W) = INPUT.SIZE, amplitude in [0, 1].
 
-    Training: resize to INPUT.SIZE, whatever the shape, and do what `choices` name. Test: resize the smaller side to the
-    larger of INPUT.SIZE and cut the centre; of `choices` only the normalisations.
+    Training: resize to INPUT.SIZE, whatever the shape, and do what `choices` name; `random_crop` and
+    `random_resized_crop` stand in for the resizing, as in Dassl. Test: resize the smaller side to the larger of
+    INPUT.SIZE and cut the centre; of `choices` only the normalisations.
 
     Args:
         cfg: INPUT says what to do.
         is_train: for training or for test.
         choices: names of transforms (None: INPUT.TRANSFORMS).
-        centre_crop: side in pixels of the square cut from the middle first (0: none); see `DatasetBase`.
+        centre_crop: side in pixels of the square cut from the middle first (0: none; None: by DATASET.NAME); see
+            `DatasetBase`.
 
     Returns:
         The transform, or None with INPUT.NO_TRANSFORM.
@@ -67,7 +78,8 @@ def build_transform(
     if cfg.INPUT.INTERPOLATION not in INTERPOLATION_MODES:
         modes = ", ".join(INTERPOLATION_MODES)
         raise InputError(f"INPUT.INTERPOLATION {cfg.INPUT.INTERPOLATION}: unknown; choose one of {modes}")
-    steps: list[nn.Module] = [v2.CenterCrop(centre_crop)] if centre_crop else []
+    crop = centre_crop_of(cfg) if centre_crop is None else centre_crop
+    steps: list[nn.Module] = [v2.CenterCrop(crop)] if crop else []
     steps += training_steps(cfg.INPUT, choices) if is_train else test_steps(cfg.INPUT)
     steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
     steps += steps_on_tensor(cfg.INPUT, choices, is_train)
@@ -79,14 +91,15 @@ def training_steps(options: CfgNode, choices: list[str]) -> list[nn.Module]:
     size, mode = tuple(options.SIZE), INTERPOLATION_MODES[options.INTERPOLATION]
     if "center_crop" in choices:
         resize = test_steps(options)
-    elif "random_resized_crop" in choices:
-        resize = [v2.RandomResizedCrop(size, scale=tuple(options.RRCROP_SCALE), interpolation=mode)]
+    elif "random_crop" in choices or "random_resized_crop" in choices:
+        resize = []
     else:
         resize = [v2.Resize(size, interpolation=mode)]
     jitter = (options.COLORJITTER_B, options.COLORJITTER_C)
     optional: dict[str, list[nn.Module]] = {
         "random_translation": [Translation(size, interpolation=mode)],
-        "random_crop": [v2.RandomCrop(size, padding=options.CROP_PADDING)],
+        "random_crop": [RandomCrop(size, options.CROP_PADDING)],
+        "random_resized_crop": [v2.RandomResizedCrop(size, scale=tuple(options.RRCROP_SCALE), interpolation=mode)],
         "random_flip": [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()],
         "randaugment": [RandAugment(options.RANDAUGMENT_N, options.RANDAUGMENT_M)],
         "randaugment2": [RandAugment2(options.RANDAUGMENT_N)],
