@@ -97,8 +97,12 @@ def to_uint8(values: Values) -> Grey:
 
 def sample(values: Values) -> Values:
     """Take every k-th row and column, so that at most SAMPLE of each are left."""
-    step = max(1, -(-max(values.shape) // SAMPLE))
-    return values[(slice(None, None, step),) * values.ndim]
+    return values[(slice(None, None, sample_step(values.shape)),) * values.ndim]
+
+
+def sample_step(shape: tuple[int, ...]) -> int:
+    """Give the step at which at most SAMPLE rows and columns are left."""
+    return max(1, -(-max(shape) // SAMPLE))
 
 
 def strips(height: int, width: int, multiple_of: int = 1) -> Iterator[slice]:

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from saratrx.errors import InputError, first_line
 from saratrx.grey_scale import Grey, Values, strips, to_uint8
-from saratrx.tiff import Tiff
+from saratrx.tiff import Tiff, TiffError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy"})  # compared in lower case
 MAX_PIXELS = 2**29  # of an image in memory: 5e8, enough for scenes of 24,000 x 16,000
@@ -91,7 +91,7 @@ def decode(name: str | Path, content: bytes) -> Grey:
         return decode_by_pillow(name, content)
     except ImageError:
         raise
-    except ValueError as error:  # continues the sentence
+    except TiffError as error:
         raise ImageError(f"{name} {error}") from error
     except Exception as error:  # a damaged file makes its parser raise anything at all
         raise ImageError(f"{name} cannot be read as an image: {first_line(error)}") from error
@@ -139,7 +139,7 @@ def open_tiff(name: str | Path, source: Path | bytes) -> Tiff:
     """
     try:
         tiff = Tiff(source)
-    except ValueError as error:
+    except TiffError as error:
         raise ImageError(f"{name} {error}") from error
     try:
         check_pixels(f"{name}: a block of it", *tiff.file.block_shapes[0])
@@ -153,23 +153,21 @@ def parse_array(name: str | Path, content: bytes) -> Values:
     """Give the array of a `.npy` file, a view of its content, without unpickling.
 
     Raises:
-        ValueError: if it is no such file, or its content is not as long as its head says.
+        ImageError: if it is no such file, of other things than numbers, or not as long as its head says.
 
     """
     file = BytesIO(content)
     try:
         version = np.lib.format.read_magic(file)
-        if version > (2, 0):
-            raise ValueError("has names of fields")
         read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, is_fortran, kind = read_head(file)
     except Exception as error:
-        raise ValueError(f"cannot be read as an array: {first_line(error)}") from error
+        raise ImageError(f"{name} cannot be read as an array: {first_line(error)}") from error
     values = int(np.prod(shape, dtype=object))
-    if kind.hasobject or kind.itemsize == 0 or kind.kind not in "buifc" or values == 0:
+    if kind.kind not in "buifc" or values == 0:
         raise ImageError(not_one_channel(name, kind, shape))
     if min(shape, default=0) < 0 or len(content) - file.tell() < values * kind.itemsize:
-        raise ValueError("cannot be read as an array: it is torn")
+        raise ImageError(f"{name} cannot be read as an array: it is torn")
     array = np.frombuffer(content, kind, values, file.tell())
     return array.reshape(shape, order="F" if is_fortran else "C")
 
@@ -207,18 +205,18 @@ def decode_by_pillow(name: str | Path, content: bytes) -> Grey:
     """Decode PNG, JPEG or BMP to uint8 [H, W]; without Pillow's own limit, which scenes exceed.
 
     Raises:
-        ValueError: if it is none of them, or has several channels of 16 bits.
+        ImageError: if it is none of them, too large, or has several channels of 16 bits.
 
     """
     opener = next((kind for start, kind in PILLOWS.items() if content.startswith(start)), None)
     if opener is None:
-        raise ValueError("cannot be read as an image: it is empty, or no PNG, JPEG, TIFF, BMP or .npy file")
+        raise ImageError(f"{name} cannot be read as an image: it is empty, or no PNG, JPEG, TIFF, BMP or .npy file")
     with opener(BytesIO(content)) as image:
         check_pixels(name, image.height, image.width)
         is_eight_bit = image.mode in EIGHT_BIT_MODES
         if is_eight_bit and ";16" in str(image.tile):  # Pillow would cut 16-bit colours down to 8 in silence
-            raise ValueError(
-                f"has {len(image.getbands())} channels of 16 bits, not one; save the channel to be used on its own"
+            raise ImageError(
+                f"{name} has {len(image.getbands())} channels of 16 bits, not one; save the one to be used on its own"
             )
         image.load()
         if not is_eight_bit:

@@ -15,13 +15,18 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
-from saratrx.grey_scale import SAMPLE, Grey, GreyScale, Values, strips
+from saratrx.grey_scale import Grey, GreyScale, Values, sample_step, strips
 
 # GDAL would take 5 % of the machine's memory for its cache, and read an .ovr, .aux.xml or world file beside a TIFF
-SETTINGS = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # MB
+SETTINGS = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # 256 MB
 COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 DOUBLE = ("float64", "int32", "uint32", "int64", "uint64")  # need more than float32
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what matters is raised
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # chips have no place on a map
+
+
+class TiffError(ValueError):
+    """A TIFF that cannot be read; the text goes on from the file's name."""
 
 
 class Tiff:
@@ -31,22 +36,25 @@ class Tiff:
         source: the file's path, or its content.
 
     Attributes:
+        file: rasterio's.
         height: in pixels.
         width: in pixels.
+        bands: numbers of those that are read, one or three.
+        white_zero: the value that is black where 0 is white, else None.
+        luma: uint8 [256], the grey value of each stored byte; None where values are not 8 bits.
 
     Raises:
-        ValueError: if it is no TIFF or torn, or has several bands of amplitude; continues a sentence on the file. So do
-            those of all methods.
+        TiffError: if it is no TIFF or torn, or has several bands of amplitude.
 
     """
 
     def __init__(self, source: Path | bytes) -> None:
-        with warnings.catch_warnings(), rasterio.Env(**SETTINGS):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.Env(**SETTINGS):
             self.memory, self.file = open_by_gdal(source)
         self.height, self.width = self.file.height, self.file.width
         try:
             self.bands = self.amplitude_bands()
+            self.white_zero = self.largest_if_white_is_zero()
             self.luma = self.luma_of_stored()
         except BaseException:
             self.close()
@@ -73,14 +81,14 @@ class Tiff:
         """List the numbers of the bands to read: one, or three of colours.
 
         Raises:
-            ValueError: if there are others.
+            TiffError: if there are others.
 
         """
         meanings, kinds = self.file.colorinterp, self.file.dtypes
         bands = [band for band, meaning in enumerate(meanings, start=1) if meaning != ColorInterp.alpha]
         is_coloured = self.is_eight_bit and [meanings[band - 1] for band in bands] == COLOURS
         if len(bands) != 1 and not is_coloured:
-            raise ValueError(
+            raise TiffError(
                 f"has {len(meanings)} bands of {kinds[0]} ({meanings[0].name}), not one of amplitude; save the band "
                 "to be used on its own, such as with gdal_translate -b 1"
             )
@@ -90,38 +98,42 @@ class Tiff:
         """Give the grey value [256] of each stored byte where that is not the byte itself: palettes, fewer bits.
 
         Raises:
-            ValueError: for a palette of more than 8 bits, and for white 0 in values that have no largest one.
+            TiffError: for a palette of more than 8 bits.
 
         """
-        bits = int(self.file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8 * np.dtype(self.stored_kind()).itemsize))
-        self.largest = 2**bits - 1
-        self.is_white_zero = self.file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        if self.is_white_zero:
-            if np.dtype(self.stored_kind()).kind != "u":
-                raise ValueError(f"has {self.file.dtypes[0]} values whose 0 is white; save it with 0 as black")
-            return (255 - np.arange(256) * 255 // self.largest).clip(0, 255).astype(np.uint8)
-        if self.file.colorinterp[0] == ColorInterp.palette:
+        if self.file.colorinterp[0] == ColorInterp.palette and self.white_zero is None:
             if not self.is_eight_bit:
-                raise ValueError(f"has a palette of {self.file.dtypes[0]}; save its amplitude")
+                raise TiffError(f"has a palette of {self.file.dtypes[0]}; save its amplitude")
             colours = np.zeros((1, 256, 3), np.uint8)
             for number, (red, green, blue, _) in self.file.colormap(1).items():
                 colours[0, number] = red, green, blue
             return luma(colours)[0]
-        if self.is_eight_bit and self.largest < 255:
-            return (np.arange(256) * 255 // self.largest).clip(0, 255).astype(np.uint8)
-        return None
+        if not self.is_eight_bit:
+            return None
+        largest = 2 ** int(self.file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8)) - 1
+        grey = (np.arange(256) * 255 // largest).clip(0, 255).astype(np.uint8)
+        return grey if self.white_zero is None else 255 - grey
 
-    def stored_kind(self) -> str:
-        """Name the type of the first band, complex integers as the complex numbers that they are read as."""
+    def largest_if_white_is_zero(self) -> int | None:
+        """Give the value that is black in a file whose 0 is white, None for others.
+
+        Raises:
+            TiffError: if its values have no largest one.
+
+        """
+        if self.file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+            return None
         kind = str(self.file.dtypes[0])
-        return "complex64" if kind == "complex_int16" else kind
+        if not kind.startswith("uint"):
+            raise TiffError(f"has {kind} values whose 0 is white; save it with 0 as black")
+        return 2 ** int(self.file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", kind.removeprefix("uint"))) - 1
 
     @cached_property
     def scale(self) -> GreyScale | None:
         """The grey scale, from at most 2,048 rows and columns; None if the file has 8 bits."""
         if self.is_eight_bit:
             return None
-        step = max(1, -(-max(self.height, self.width) // SAMPLE))
+        step = sample_step((self.height, self.width))
         seen = self.values(out_shape=(-(-self.height // step), -(-self.width // step)))
         return GreyScale.of(seen, is_no_data_declared=self.file.nodata is not None)
 
@@ -146,14 +158,14 @@ class Tiff:
                 if MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
                     is_data = self.file.read_masks(self.bands, **how).all(0)
         except RasterioError as error:
-            raise ValueError("is torn or damaged") from error
+            raise TiffError("is torn or damaged") from error
         if self.is_eight_bit:
             if len(bands) > 1:
                 grey = luma(bands.transpose(1, 2, 0))
             else:
                 grey = bands[0] if self.luma is None else self.luma[bands[0]]
             return grey if is_data is None else np.where(is_data, grey, 0).astype(np.uint8)
-        values = self.largest - bands[0] if self.is_white_zero else bands[0]
+        values = bands[0] if self.white_zero is None else self.white_zero - bands[0]
         if values.dtype.itemsize == 1:  # GreyScale knows by the type that zero is the middle
             return values if is_data is None else np.where(is_data, values, np.nan)
         if values.dtype.kind != "c":
@@ -174,7 +186,7 @@ def open_by_gdal(source: Path | bytes) -> tuple[MemoryFile | None, DatasetReader
         finally:
             os.close(descriptor)
     except RasterioError as error:
-        raise ValueError("cannot be read as an image: it is no TIFF, or its head is torn") from error
+        raise TiffError("cannot be read as an image: it is no TIFF, or its head is torn") from error
 
 
 def luma(colours: NDArray[np.uint8]) -> Grey:

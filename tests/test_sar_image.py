@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import golden
 import numpy as np
@@ -214,6 +216,25 @@ def test_white_zero_is_turned(tmp_path, bits):
     values = GREY if bits == 8 else SIXTEEN
     path = write_tiff(tmp_path / "a.tif", 2**bits - 1 - values, photometric="MINISWHITE")
     assert np.array_equal(read(path), values if bits == 8 else to_uint8(values))
+
+
+def test_white_zero_without_a_largest_value_is_refused(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", AMPLITUDE, photometric="MINISWHITE")
+    with pytest.raises(ImageError, match=r"a\.tif has float32 values whose 0 is white"):
+        read(path)
+
+
+@pytest.mark.parametrize("values", [GREY // 128, GREY // 16], ids=["1 bit", "4 bits"])
+def test_fewer_bits_fill_the_scale(tmp_path, values):
+    bits = 1 if values.max() == 1 else 4
+    path = write_tiff(tmp_path / "a.tif", values, nbits=bits)
+    assert np.array_equal(read(path), values * (255 // (2**bits - 1)))
+
+
+def test_a_tiff_whose_name_is_no_utf_8_is_opened_in_windows(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", GREY).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xcb\xf0.tif"))
+    with sar_image.open_tiff(path, path) as tiff:
+        assert np.array_equal(tiff.grey(window=((2, 9), (3, 20))), GREY[2:9, 3:20])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])

@@ -108,7 +108,7 @@ class RasterScene(Scene):
 
     @contextmanager
     def as_image_error(self) -> Iterator[None]:
-        """Name the file where it cannot be read."""
+        """Name the file where it cannot be read, or has no finite value."""
         try:
             yield
         except ValueError as error:
