@@ -13,13 +13,11 @@ from dassl.utils import collect_env_info, set_random_seed
 from hivit_cls.options import RunOptions
 from hivit_cls.results import RESULTS, UNFINISHED
 from hivit_cls.results_file import ResultsFile
-from saratrx.errors import InputError, first_line
 from saratrx.files import refused_if_unwritable
+from saratrx.loader_workers import lost_workers_named
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
-# What PyTorch says where a loader's process has died, or found no room in /dev/shm
-LOST_WORKER = ("DataLoader worker", "shared memory", "/torch_", "unable to mmap", "unable to open shared memory")
 
 
 def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None) -> None:
@@ -41,7 +39,7 @@ def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None) -> None:
         set_random_seed(cfg.SEED)
     log.info(collect_env_info())
     folder = Path(cfg.OUTPUT_DIR)
-    with lost_workers_named(), refused_if_unwritable(folder):
+    with lost_workers_named("DATALOADER.NUM_WORKERS 0"), refused_if_unwritable(folder):
         trainer = build_trainer(cfg)
         trainer.record = ResultsFile(cfg, trainer, data_set, trains=not options.eval_only)
         if options.eval_only:
@@ -64,18 +62,3 @@ def unfinished(folder: Path) -> Iterator[None]:
     mark.touch()
     yield
     mark.unlink(missing_ok=True)
-
-
-@contextmanager
-def lost_workers_named() -> Iterator[None]:
-    """Turn what PyTorch says of loader processes that have died into one sentence with what to do."""
-    try:
-        yield
-    except (RuntimeError, OSError) as error:
-        text = str(error)
-        if isinstance(error, InputError) or not any(words in text for words in LOST_WORKER):
-            raise
-        raise InputError(
-            f"a loader process was lost ({first_line(error)[:120]}): /dev/shm is too small, or memory ran out; give "
-            "the container more with --shm-size 2g, or set DATALOADER.NUM_WORKERS 0"
-        ) from error

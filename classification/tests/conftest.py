@@ -1,6 +1,8 @@
 import pytest
 import torch
+from small_sets import options, vehicles
 
+import train
 from dassl.utils import set_random_seed
 from hivit_cls import encoder
 from hivit_cls.trainers.base import SarTrainer
@@ -43,3 +45,19 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "checkpoint-8.pth"
     save_checkpoint(path, model=weights, epoch=8)
     return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small set, as MSTAR_EOC1."""
+    return vehicles(tmp_path_factory.mktemp("data"), train=5, test=2)
+
+
+@pytest.fixture(scope="module")
+def finished(root, checkpoint, tmp_path_factory):
+    """The folder of a run that has ended, without pictures."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SarTrainer, "draw", lambda self: None)
+        train.main(options(root, folder, "MODEL.INIT_WEIGHTS", checkpoint, flags=["--seed", 0]))
+    return folder

@@ -99,20 +99,6 @@ FORMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return vehicles(tmp_path_factory.mktemp("data"), train=5, test=2)
-
-
-@pytest.fixture(scope="module")
-def finished(root, checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hivit_cls.trainers.base.SarTrainer.draw", lambda self: None)
-        train.main(options(root, folder, "MODEL.INIT_WEIGHTS", checkpoint, flags=["--seed", 0]))
-    return folder
-
-
 def as_weights(content, root, folder, checkpoint, suffix=".pth"):
     path = folder / f"weights{suffix}"
     path.write_bytes(content)

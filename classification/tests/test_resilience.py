@@ -16,7 +16,6 @@ import parse_test_res
 import train
 from hivit_cls import feature_bank
 from hivit_cls.results import read_metric
-from hivit_cls.running import lost_workers_named
 from saratrx.errors import InputError
 from saratrx.files import WholeFile
 
@@ -166,26 +165,6 @@ def test_a_loader_process_that_dies(root, tmp_path, checkpoint, monkeypatch, und
     ) as caught:
         train.main(arguments(root, tmp_path, checkpoint, *opts, flags=["--seed", 0]))
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
-        "shared memory. Please try to raise your shared memory limit.",
-        "unable to write to file </torch_7_1_0>: No space left on device (28)",
-        "unable to allocate shared memory(shm) for file </torch_7>: No space left on device (28)",
-        "DataLoader worker (pid(s) 7) exited unexpectedly",
-    ],
-)
-def test_what_pytorch_says_of_shared_memory(text):
-    with (
-        pytest.raises(InputError, match=r"/dev/shm is too small.*--shm-size.*DATALOADER.NUM_WORKERS 0"),
-        lost_workers_named(),
-    ):
-        raise RuntimeError(text)
-    with pytest.raises(RuntimeError, match="other"), lost_workers_named():
-        raise RuntimeError("other")
 
 
 def test_features_that_are_not_finite_end_the_run(root, tmp_path, checkpoint, monkeypatch):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from small_sets import STAGE, options, vehicles
+from small_sets import STAGE, options
 
 import parse_test_res
 import train
@@ -20,26 +20,11 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return vehicles(tmp_path_factory.mktemp("data"), train=5, test=2)
-
-
-@pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A checkpoint of HiViT-T."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
     save_checkpoint(path, model=encoder.backbone("tiny", img_size=48, verbose=False).state_dict())
     return path
-
-
-@pytest.fixture(scope="module")
-def finished(root, checkpoint, tmp_path_factory):
-    """A run that has ended."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hivit_cls.trainers.base.SarTrainer.draw", lambda self: None)
-        train.main(options(root, folder, "MODEL.INIT_WEIGHTS", checkpoint, flags=["--seed", 0]))
-    return folder
 
 
 def check(code, captured, words, what):

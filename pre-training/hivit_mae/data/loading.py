@@ -104,7 +104,8 @@ class BatchLoader:
         self.batches_per_epoch = len(source) // processes.world_size // batch_size
         self.seconds_waited = 0.0
         workers = min(num_workers, len(os.sched_getaffinity(0)))
-        check_shared_memory(workers * PREFETCHED * batch_size * source.input_size**2 * BYTES_OF_A_PIXEL)
+        if not source.on_device:  # else the size of a batch follows from its images
+            check_shared_memory(workers * PREFETCHED * batch_size * source.input_size**2 * BYTES_OF_A_PIXEL)
         self.loader: DataLoader[Sample] = DataLoader(
             cast(Dataset[Sample], source),  # a Protocol cannot say that it is one
             batch_size=batch_size,
@@ -170,6 +171,10 @@ class BatchLoader:
 def check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
     """Refuse to start workers whose batches do not fit into shared memory, where they would die of a bus error.
 
+    Args:
+        needed: bytes of all batches that wait there at once.
+        folder: what shared memory is mounted on; where it is not, nothing is checked.
+
     Raises:
         InputError: naming the folder, the bytes and the way out.
 
@@ -181,21 +186,6 @@ def check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
                 f"{folder} has {room / 1e6:.1f} MB free, and the loader's workers need {needed / 1e6:.1f} MB: give the "
                 "container more (docker run --shm-size 1g), or set --num_workers 0"
             )
-
-
-def refuse_small_shared_memory(error: RuntimeError) -> None:
-    """Say in one sentence that a worker died for want of shared memory, if that is what an error means.
-
-    Raises:
-        InputError: if so.
-
-    """
-    text = str(error)
-    if any(sign in text for sign in ("Bus error", "shared memory", "</torch_")):
-        raise InputError(
-            "/dev/shm is too small for the loader's workers: give the container more (docker run --shm-size 1g), or "
-            "set --num_workers 0"
-        ) from error
 
 
 def outlive_signals(_worker: int) -> None:
