@@ -218,13 +218,13 @@ def content_hash(path: str | Path) -> str:
     """
     try:
         state = os.stat(path)  # noqa: PTH116 -- faster than Path's, and asked for every image
-        return _hash(str(path), state.st_mtime_ns, state.st_size)
+        return _hash(str(path), state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @cache
-def _hash(path: str, modified: int, size: int) -> str:
+def _hash(path: str, *_state: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -274,3 +274,12 @@ def test_a_hash_that_is_no_text_is_no_hash(tmp_path):
     (tmp_path / "a.pth.sha256").write_bytes(b"\xff\xfe")
     with pytest.raises(CheckpointError, match="is torn or was changed"):
         load_checkpoint(tmp_path / "a.pth")
+
+
+def test_the_encoder_of_a_detector_is_taken_and_the_rest_named(tmp_path):
+    source, target = micro(), micro()
+    weights = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    torch.save({"state_dict": weights | {"neck.a": torch.zeros(1), "roi_head.b": torch.zeros(1)}}, tmp_path / "a.pth")
+    report = load_encoder(target, tmp_path / "a.pth")
+    assert report.ignored == ["neck.a", "roi_head.b"]
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())

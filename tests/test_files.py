@@ -148,3 +148,13 @@ def test_a_content_hash_follows_the_content(tmp_path):
     assert files.content_hash(path) != first
     with pytest.raises(InputError, match="nothing cannot be read: No such file or directory"):
         files.content_hash(tmp_path / "nothing")
+
+
+def test_the_hash_of_a_changed_file_is_computed_again_whatever_its_time(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    status = path.stat()
+    assert files.content_hash(path) == hashlib.sha256(b"old").hexdigest()
+    path.write_bytes(b"new")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert files.content_hash(path) == hashlib.sha256(b"new").hexdigest()

@@ -13,7 +13,7 @@ from hivit_mae.cluster.distributed import Processes, broadcast_from_main
 from hivit_mae.cluster.host_memory import keep_freed_memory
 from hivit_mae.cluster.preemption import Preempted, Preemption
 from hivit_mae.cluster.watchdog import Watchdog
-from hivit_mae.data.loading import BatchLoader, open_images, refuse_small_shared_memory
+from hivit_mae.data.loading import BatchLoader, open_images
 from hivit_mae.engine_pretrain import Run, train_one_epoch
 from hivit_mae.run import panel
 from hivit_mae.run.begin import begin, new_state, wrap
@@ -26,6 +26,7 @@ from hivit_mae.run.run_log import RunLog
 from hivit_mae.run.training_state import Checkpoints
 from saratrx.errors import InputError, first_line
 from saratrx.files import try_writing, write_text
+from saratrx.loader_workers import lost_workers_named
 from saratrx.output_folder import claimed
 from saratrx.reporting import get_logger
 
@@ -68,7 +69,8 @@ def run(options: Options) -> None:
     try:
         with watchdog.busy("connecting"):
             processes = distributed.connect(processes)
-        pretrain(options, processes, watchdog)
+        with lost_workers_named("--num_workers 0"):
+            pretrain(options, processes, watchdog)
     except Preempted as error:
         stopped = error
     except NonFiniteLossError:
@@ -78,7 +80,6 @@ def run(options: Options) -> None:
     except RuntimeError as error:
         if distributed.is_lost_connection(error):
             watchdog.end_after_lost_connection(error)
-        refuse_small_shared_memory(error)
         raise
     watchdog.close()  # not after an error: the others have to learn that this process is gone
     distributed.leave()
@@ -202,10 +203,12 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
             )
             try:
                 train(run, panel_images, save_every=output.save_every, image_every=output.image_every)
-                return
             except NonFiniteLossError as error:
                 with watchdog.busy("going back"):
                     go_back(error, run, output.resume, start_again)
+            else:
+                refuse_mostly_skipped(run)  # not to be mended by going back: the run is over
+                return
             finally:
                 run_log.close()
 
@@ -226,8 +229,6 @@ def train(run: Run, panel_images: torch.Tensor | None, *, save_every: int, image
         if panel_images is not None and (done % image_every == 0 or is_last):
             with run.watchdog.busy("drawing the panel"):
                 write_panel(run, panel_images, done)
-        if is_last:
-            refuse_mostly_skipped(run)
         last = run.checkpoints.of_epoch(done)
         if is_last and not distributed.broadcast_from_main(last.exists, run.processes):
             raise InputError(f"{last} could not be written: make space and go on with --resume auto")

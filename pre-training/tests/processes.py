@@ -17,7 +17,7 @@ from small_runs import SCRIPT, free_port
 
 # Forked from a process that has imported everything, a run starts seconds sooner
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["hivit_mae.run.begin", "hivit_mae.run.options", "hivit_mae.run.panel"])
+FORKS.set_forkserver_preload(["hivit_mae.pretraining"])
 
 
 class Printed:

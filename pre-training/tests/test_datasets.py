@@ -43,6 +43,19 @@ def test_no_folder_and_no_image_are_errors(tmp_path):
         find_images(tmp_path)
 
 
+def test_what_runs_write_is_no_training_data(tmp_path, capsys):
+    make_images(tmp_path / "data", 2)
+    for output, mark in (("ended", "checkpoint-8.pth"), ("running", ".run.lock")):
+        (tmp_path / "data" / output / "more").mkdir(parents=True)
+        (tmp_path / "data" / output / mark).touch()
+        make_images(tmp_path / "data" / output, 1)
+        make_images(tmp_path / "data" / output / "more", 1)
+    assert names(find_images(tmp_path / "data"), tmp_path) == ["data/00.png", "data/01.png"]
+    assert capsys.readouterr().out.count("an output folder of a run") == 2
+    with pytest.raises(InputError, match="ended: is the output folder of a run"):
+        find_images(tmp_path / "data" / "ended")
+
+
 def test_an_image_depends_on_seed_epoch_and_index_alone(tmp_path):
     make_images(tmp_path)
     dataset = FolderImages([tmp_path], 32, 0, 0.01)

@@ -74,6 +74,18 @@ def test_a_changed_source_gets_a_new_cache_and_others_stay(tmp_path, paths):
     assert np.array_equal(fewer.read(0), new.read(1))
 
 
+def test_another_image_of_the_same_size_and_time_gets_a_new_cache(tmp_path):
+    path = tmp_path / "images" / "a.npy"
+    path.parent.mkdir()
+    np.save(path, np.full((9, 9), 3, np.uint8))
+    assert open_cache(tmp_path / "cache", [str(path)]).read(0)[0, 0] == 3
+    status = path.stat()
+    np.save(path, np.full((9, 9), 7, np.uint8))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert open_cache(tmp_path / "cache", [str(path)]).read(0)[0, 0] == 7
+
+
 @pytest.mark.parametrize("file", ["images.u8", "index.npz", "index.sha256"])
 def test_a_cut_off_file_is_built_anew(tmp_path, paths, file, capsys):
     expected = open_cache(tmp_path / "cache", paths).read(6).copy()

@@ -17,6 +17,9 @@ from saratrx import sar_image
 from saratrx.errors import InputError
 from saratrx.files import visible_files
 from saratrx.output_folder import is_output_folder
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 
 def find_images(folder: str | Path) -> list[str]:
@@ -36,6 +39,7 @@ def find_images(folder: str | Path) -> list[str]:
         if is_output_folder(parent, names):
             if parent == str(folder):
                 raise InputError(f"--data_path {folder}: is the output folder of a run; keep images apart from it")
+            log.warning("--data_path %s: left out %s, an output folder of a run", folder, parent)
             outputs.append(os.path.join(parent, ""))
         if not os.path.join(parent, "").startswith(tuple(outputs)):
             paths += [os.path.join(parent, name) for name in names if Path(name).suffix.lower() in sar_image.EXTENSIONS]
@@ -138,7 +142,7 @@ class FolderImages(Dataset[Sample]):
     @property
     def identity(self) -> str:
         """Name the list of images, wherever the folders are."""
-        return listed(os.path.relpath(path, root) for root, paths in self.by_folder for path in paths)
+        return listed(path[len(str(root)) :].lstrip(os.sep) for root, paths in self.by_folder for path in paths)
 
     def examples(self, count: int) -> list[Image]:
         """Read up to `count` images, always the same ones, uint8 [H, W]."""
