@@ -50,6 +50,22 @@ for number in range(300):
     assert message.startswith("error: no progress for 1 s (process 1 on far: loading data): this process ends")
 
 
+def test_a_process_that_falls_silent_is_the_reason_although_all_wait_for_it(ended):
+    """It spoke a while after the last step, so that the others are without progress before it counts as gone."""
+    code, _, message = ended("""
+watchdog = Watchdog(store, 0, 2, 1.5)
+for _ in range(6):
+    watchdog.beat("training")
+begun, number = time.monotonic(), 0
+while time.monotonic() - begun < 0.7:
+    publish(number := number + 1, beats=6)
+    time.sleep(0.05)
+time.sleep(30)
+""")
+    assert code == 1
+    assert message.startswith("error: process 1 on far has given no sign of life for ")
+
+
 def test_busy_slow_and_finished_processes_are_left_alone(ended):
     """Work that is known to take long, steps that have always been long, and a process that has done its part."""
     code, printed, message = ended("""

@@ -24,6 +24,7 @@ from saratrx.errors import first_line
 BUSY_SECONDS = 7200.0  # limit of work that is known to take long: compiling, saving, building a cache
 PATIENCE = 5  # a step may take this many times the longest one so far
 LATENESS = 3  # a process may start later than the first one by this many times what it may be silent for
+QUIET = 3  # intervals without a word, after which a process may be about to count as gone
 VERDICT = "watchdog/verdict"
 
 
@@ -151,6 +152,8 @@ class Watchdog:
                 self._sentence(f"process {rank} has not come for {silent:.0f} s")
         if not running or any(state.get("is_busy", True) for state in running.values()):
             return
+        if any(states[rank][1] > QUIET * self.interval for rank in running):
+            return  # it is the one that stands still, or speaks again: a moment will tell
         if any(state["is_stuck"] for state in running.values()):
             # The culprit is behind: the others have told of their next step, and wait for it
             behind = min(state["beats"] for state in running.values())
