@@ -16,7 +16,7 @@ from pathlib import Path
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.options import parse_options
 from hivit_cls.plugins import import_plugins
-from saratrx.errors import InputError, exit_on_input_error
+from saratrx.errors import InputError, exit_on_input_error, interrupt_ends_at_once
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,11 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     data_set = Path(config.dataset_config_file).stem or cfg.DATASET.NAME
 
     # With these comes PyTorch, which takes seconds: what is wrong in a call has been told by now
-    from dassl.utils.logger import Logger  # noqa: PLC0415
-    from hivit_cls.running import run  # noqa: PLC0415
-    from hivit_cls.settings import claim_folder, warn_of_others  # noqa: PLC0415
-    from hivit_cls.table import run_table  # noqa: PLC0415
-    from saratrx.output_folder import claimed  # noqa: PLC0415
+    with interrupt_ends_at_once():
+        from dassl.utils.logger import Logger  # noqa: PLC0415
+        from hivit_cls.running import run  # noqa: PLC0415
+        from hivit_cls.settings import claim_folder, warn_of_others  # noqa: PLC0415
+        from hivit_cls.table import run_table  # noqa: PLC0415
+        from saratrx.output_folder import claimed  # noqa: PLC0415
 
     if table.seeds or table.shots:
         name = Path(config.config_file).stem or cfg.MODEL.BACKBONE.NAME

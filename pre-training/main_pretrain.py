@@ -17,12 +17,15 @@ import sys
 
 try:
     from hivit_mae.run.options import parse_options
-    from saratrx.errors import exit_on_input_error
+    from saratrx.errors import exit_on_input_error, interrupt_ends_at_once
 
     if __name__ == "__main__":
         with exit_on_input_error():
             options = parse_options()
-            from hivit_mae.pretraining import main  # and PyTorch, which takes seconds: a wrong option is told before
+            with interrupt_ends_at_once():
+                from hivit_mae.pretraining import (
+                    main,
+                )  # and PyTorch, which takes seconds: a wrong option is told before
 
             sys.exit(main(options))
 except ModuleNotFoundError as error:

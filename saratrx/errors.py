@@ -1,8 +1,11 @@
 """The one error that means "the user can fix this", and how a command ends on it, or on Ctrl-C."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 class InputError(Exception):
@@ -24,6 +27,7 @@ def raise_problems(sentences: list[str]) -> None:
 
 
 INTERRUPTED = 130  # the shell's exit code for SIGINT
+INTERRUPTED_LINE = "interrupted: what was finished is kept"
 
 
 @contextmanager
@@ -35,8 +39,30 @@ def exit_on_input_error() -> Iterator[None]:
         print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr, flush=True)
+        print(INTERRUPTED_LINE, file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def interrupt_ends_at_once() -> Iterator[None]:
+    """End the process on Ctrl-C without unwinding it, while libraries are imported.
+
+    Interrupted half-way, PyTorch's imports turn a KeyboardInterrupt into errors of any kind. Where SIGINT has another
+    meaning already, as for a job in the background, it keeps that.
+    """
+
+    def end(*_: object) -> NoReturn:
+        print(INTERRUPTED_LINE, file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def sentence(error: InputError) -> str:

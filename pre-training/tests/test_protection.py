@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -36,6 +37,17 @@ def test_ctrl_c_saves_the_state_and_a_second_run_waits_its_turn(images, started,
     names = [path.name for path in (tmp_path / "out").iterdir()]
     assert any(name.endswith(".pth") for name in names)
     assert ".run.lock" not in names
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.2])
+def test_ctrl_c_while_libraries_are_imported_is_one_line(images, tmp_path, seconds):
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT), *options(images, tmp_path / "out")], stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "interrupted: what was finished is kept\n")
 
 
 def test_a_run_that_skipped_most_of_its_steps_does_not_end_well(images, tmp_path, monkeypatch, capsys):
