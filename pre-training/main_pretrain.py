@@ -23,9 +23,8 @@ try:
         with exit_on_input_error():
             options = parse_options()
             with interrupt_ends_at_once():
-                from hivit_mae.pretraining import (
-                    main,
-                )  # and PyTorch, which takes seconds: a wrong option is told before
+                # with PyTorch, which takes seconds: a wrong option has been told by now
+                from hivit_mae.pretraining import main
 
             sys.exit(main(options))
 except ModuleNotFoundError as error:
