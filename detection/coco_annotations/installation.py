@@ -1,10 +1,12 @@
 """What is wrong with an installation, in one sentence. Imports nothing that others made."""
 
 import importlib
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from saratrx.errors import first_line
+from saratrx.errors import first_line, interrupt_ends_at_once
 
 INSTALL = f"pip install -r {Path(__file__).resolve().parents[2] / 'requirements_detection.txt'}"
 HEADLESS = "pip install --force-reinstall --no-deps opencv-python-headless==4.12.0.88"
@@ -42,3 +44,17 @@ def check_imports(*modules: str) -> None:
             raise InstallationError(
                 f"{module} cannot be imported ({reason}); its packages do not fit together: {fix}"
             ) from error
+
+
+def import_or_exit(module: str) -> Any:
+    """Import a module that needs PyTorch and MMDetection; end the command with one sentence if it fails."""
+    try:
+        with interrupt_ends_at_once():
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        sys.exit(
+            f"error: {package} is not installed: pip install -r requirements_detection.txt, from the top of the project"
+        )
+    except ImportError as error:  # its text says what does not fit
+        sys.exit(f"error: {error}")

@@ -4,6 +4,8 @@ custom_imports = dict(imports=["hivit_det"])
 """
 # ruff: noqa: E402 -- what is imported below needs what is done above
 
+import contextlib
+import io
 import warnings
 
 from coco_annotations.installation import check_imports
@@ -12,15 +14,23 @@ from hivit_det.installation import check_packages
 check_packages()
 check_imports("torchvision", "cv2", "mmengine", "mmcv")
 
-from hivit_det.operators import stand_in_for_missing
+from hivit_det.operators import replace_placeholders, stand_in_for_missing
 
-stand_in_for_missing()  # before anything imports mmdet's models
+stand_in_for_missing()  # before mmdet's models are imported
 warnings.filterwarnings("ignore", message="faster_coco_eval")  # an evaluator that is not used here
-check_imports("mmdet.models", "mmdet.datasets")
+with contextlib.redirect_stdout(io.StringIO()):  # "Could not import OneDL", which nobody needs
+    check_imports("mmdet.models", "mmdet.datasets", "mmdet.apis")
+replace_placeholders()  # in what was imported before
+
+from hivit_det import safe_loading
+
+safe_loading.install()  # from here on nothing that MMEngine loads can run code
 
 from hivit_det.backbone import HiViTBackbone as HiViTBackbone
+from hivit_det.checkpoint_hook import WholeCheckpointHook as WholeCheckpointHook
 from hivit_det.classes import CocoByName as CocoByName
 from hivit_det.classes import CocoMetricByName as CocoMetricByName
+from hivit_det.exact_boxes import ExactBoxesHook as ExactBoxesHook
 from hivit_det.layer_decay import HiViTLayerDecayOptimizerConstructor as HiViTLayerDecayOptimizerConstructor
 from hivit_det.loading import LoadSarImage as LoadSarImage
 from hivit_det.mixed_precision import CpuAmpOptimWrapper as CpuAmpOptimWrapper

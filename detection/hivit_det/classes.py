@@ -3,7 +3,10 @@
 MMDetection numbers labels in the annotation file's order, so that one model would mean different things to two files.
 """
 
+import contextlib
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +16,8 @@ from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
+
+from coco_annotations.coco_json import read_coco
 
 FIGURES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")  # the first six of pycocotools' statistics
 
@@ -24,7 +29,20 @@ def category_ids(coco: COCO, names: Sequence[str]) -> list[int]:
 
 
 class CocoInOrder(COCO):
-    """An annotation file that lists categories in the order in which they are asked for."""
+    """An annotation file as `read_coco` reads it, which lists categories in the order in which they are asked for.
+
+    Raises:
+        InputError: if the file cannot be used.
+
+    """
+
+    def __init__(self, annotation_file: str | Path | None = None) -> None:
+        super().__init__()
+        if annotation_file is not None:
+            self.dataset = read_coco(annotation_file)
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+                self.createIndex()
+            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: Sequence[str] = (), **kwargs: Any) -> list[int]:
         """Ids by name, as CocoDataset asks for them."""
@@ -55,6 +73,10 @@ class CocoMetricByName(CocoMetric):
 
     figures: dict[str, float | None]
     per_class: dict[str, dict[str, float | None]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with patch.object(coco_metric, "COCO", CocoInOrder):  # it would read the file in its own way
+            super().__init__(*args, **kwargs)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Evaluate what was found; runs in the first process alone."""

@@ -2,7 +2,8 @@
 
 The wheels of MMCV that install anywhere have no compiled operators, and MMDetection's models do not import without.
 Faster R-CNN and GFL need two of them, NMS and RoIAlign; torchvision has both, compiled for CPU and CUDA. RoIAlign is a
-choice in the config (`use_torchvision=True`), NMS is put in place here.
+choice in the config (`use_torchvision=True`), NMS is put in place here. Configs name this package in `custom_imports`,
+so that whoever opens one has it, also after `import mmdet`.
 """
 
 import importlib.util
@@ -56,3 +57,24 @@ def stand_in_for_missing() -> None:
     """Register the stand-in, unless MMCV has its own operators."""
     if NAME not in sys.modules and importlib.util.find_spec(NAME) is None:
         sys.modules[NAME] = Operators()
+
+
+def replace_placeholders() -> None:
+    """Give MMDetection's modules that were imported before the stand-in the operators that they did without.
+
+    Where MMCV's operators do not import, such a module defines functions and classes of their names, which only raise.
+    """
+    operators = importlib.import_module("mmcv.ops")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mmdet."):
+            for word, value in list(vars(module).items()):
+                is_own = getattr(value, "__module__", None) == name
+                if is_own and hasattr(operators, word) and "requires mmcv to be compiled" in source_words(value):
+                    setattr(module, word, getattr(operators, word))
+
+
+def source_words(value: object) -> str:
+    """Texts in a function, or in the constructor of a class."""
+    function = value.__init__ if isinstance(value, type) else value  # type: ignore[misc]
+    code = getattr(function, "__code__", None)
+    return " ".join(word for word in code.co_consts if isinstance(word, str)) if code else ""

@@ -11,8 +11,8 @@ import torch
 from mmengine.runner import Runner
 
 import saratrx
+from coco_annotations.run_options import RunOptions
 from hivit_det.classes import CocoMetricByName
-from hivit_det.running import RunOptions
 from saratrx.files import content_hash, refused_if_unwritable, write_json
 
 
@@ -46,7 +46,7 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
         "config": str(options.config),
         "cfg_options": list(options.cfg_options),
         "checkpoint": {"path": str(checkpoint), "sha256": content_hash(checkpoint)},
-        "data": {"annotations": str(dataset.ann_file), "images": len(dataset)},
+        "data": {"annotations": annotations_of(dataset), "images": len(dataset)},
         "versions": {
             "saratrx": saratrx.__version__,
             "torch": torch.__version__,
@@ -58,6 +58,12 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
     with refused_if_unwritable(path):
         write_json(path, content, indent=2)
     return path
+
+
+def annotations_of(dataset: Any) -> str:
+    """Name the annotation files of a data set, in any wrappers."""
+    inner = getattr(dataset, "datasets", None) or ([dataset.dataset] if hasattr(dataset, "dataset") else [])
+    return ", ".join(map(annotations_of, inner)) or str(dataset.ann_file)
 
 
 def number(value: Any) -> float | None:

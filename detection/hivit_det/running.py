@@ -1,56 +1,43 @@
-"""What training and testing share: reading the config, and looking at the data before anything is started."""
+"""What training and testing share: reading the config, and looking at it before anything is started."""
 
 import argparse
-import json
+import math
 import os
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
+from mmengine.dist import get_rank
 
-from saratrx.command_line import option
+from coco_annotations.run_options import RunOptions, wrong_config
+from hivit_det.data_sets import annotation_sets
 from saratrx.errors import InputError, first_line, raise_problems
-from saratrx.files import refused_if_unwritable
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The run."""
-
-    config: Path = option(positional=True, help="config file, such as configs/_hivit_/hivit_base_SSDD.py")
-    work_dir: str | None = option(
-        None, help="where logs, checkpoints and results go", default_text="work_dirs/<config>"
-    )
-    data_root: Path | None = option(None, help="the data set's folder", default_text="the config's")
-    launcher: Literal["none", "pytorch", "slurm", "mpi"] = option("none", help="what has started the processes")
-    cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE", help="any key of the config")
-    local_rank: int = option(0, names=("--local_rank",), help="set by the launcher", default_text="")
-
-    def __post_init__(self) -> None:
-        raise_problems([f"--cfg-options {each}: give KEY=VALUE" for each in self.cfg_options if "=" not in each])
+PATIENCE = 3.0  # s that the first process has to say for all what is wrong
 
 
 def open_config(path: Path) -> Config:
-    """Open a config file as it is.
+    """Open a config file as it is. Configs are Python, and are run: use those that you trust.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if it cannot be read, or has no model.
 
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; name a config, such as configs/_hivit_/hivit_base_SSDD.py")
+    raise_problems(wrong_config(path))
     try:
-        return Config.fromfile(path)
-    except (SyntaxError, NameError, KeyError, TypeError, FileNotFoundError, ImportError) as error:
-        raise InputError(f"{path} cannot be read as a config: {error}") from error
+        cfg = Config.fromfile(path)
+    except InputError:
+        raise
+    except Exception as error:  # it is Python, and can fail in any way
+        raise InputError(f"{path} cannot be read as a config: {type(error).__name__}, {first_line(error)}") from error
+    return cfg
 
 
 def read_config(options: RunOptions) -> Config:
@@ -66,36 +53,73 @@ def read_config(options: RunOptions) -> Config:
     parser.add_argument("--cfg-options", nargs="*", action=DictAction, default={})
     try:
         cfg.merge_from_dict(parser.parse_args(["--cfg-options", *options.cfg_options]).cfg_options)
-    except (TypeError, KeyError) as error:
-        raise InputError(f"--cfg-options {' '.join(options.cfg_options)}: {error}") from error
+    except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError, RecursionError) as error:
+        raise InputError(f"--cfg-options {' '.join(options.cfg_options)}: {first_line(error)}") from error
+    check_config(cfg)
     if options.data_root:
-        for part in ("train", "val", "test"):
-            dataset = cfg[f"{part}_dataloader"].dataset
-            dataset.data_root = f"{options.data_root}/"
-            if part != "train":
-                cfg[f"{part}_evaluator"].ann_file = str(options.data_root / dataset.ann_file)
+        set_data_root(cfg, options.data_root)
     cfg.launcher = options.launcher
-    cfg.work_dir = options.work_dir or cfg.get("work_dir") or f"work_dirs/{options.config.stem}"
+    cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or f"work_dirs/{options.config.stem}")
     return cfg
 
 
-def make_work_dir(path: str) -> None:
-    """Make the folder of a run, and see that it can be written to: now, rather than after hours.
+def check_config(cfg: Config) -> None:
+    """See that a config has a model and numbers that can be meant.
 
     Raises:
-        InputError: if it cannot.
+        InputError: that tells all that is wrong.
 
     """
-    with refused_if_unwritable(f"--work-dir {path}"):
-        Path(path).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
+    problems = []
+    for name in ("model", "test_dataloader"):
+        if not isinstance(cfg.get(name), dict):
+            problems.append(f"{cfg.filename} has no {name}; take a config of configs/_hivit_/ as an example")
+    raise_problems(problems)
+    if not isinstance(cfg.model.get("backbone", cfg.model.get("detector")), dict):
+        problems.append(f"{cfg.filename}: its model has no backbone")
+    whole: dict[str, tuple[str, ...]] = {"train_cfg": ("max_epochs", "max_iters", "val_interval")}
+    whole |= {f"{part}_dataloader": ("batch_size",) for part in ("train", "val", "test")}
+    for part, names in whole.items():
+        for name in names:
+            value = lookup(cfg, part, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31):
+                problems.append(f"{part}.{name} {str(value)[:30]}: must be a whole number from 1")
+    for part in ("train", "val", "test"):
+        value = lookup(cfg, f"{part}_dataloader", "num_workers")
+        if value is not None and (not isinstance(value, int) or not 0 <= value <= 1024):
+            problems.append(f"{part}_dataloader.num_workers {str(value)[:30]}: must be a whole number from 0 to 1024")
+    optimizer = lookup(cfg, "optim_wrapper", "optimizer") or {}
+    for name in ("lr", "weight_decay"):
+        value = optimizer.get(name) if isinstance(optimizer, dict) else None
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+            problems.append(f"optim_wrapper.optimizer.{name} {str(value)[:30]}: must be a finite number from 0")
+    raise_problems(problems)
+
+
+def lookup(cfg: Config, part: str, name: str) -> Any:
+    """Give a value of a part of a config; None where there is none."""
+    found = cfg.get(part)
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def set_data_root(cfg: Config, root: Path) -> None:
+    """Make all data sets of a config, and what evaluates them, use another folder."""
+    for part in ("train", "val", "test"):
+        loader = cfg.get(f"{part}_dataloader")
+        sets = list(annotation_sets(loader.dataset)) if loader else []
+        for dataset in sets:
+            dataset.data_root = f"{root}/"
+        evaluator = cfg.get(f"{part}_evaluator")
+        if part != "train" and isinstance(evaluator, dict) and len(sets) == 1:
+            evaluator["ann_file"] = str(root / sets[0].ann_file)
 
 
 @contextmanager
 def processes(cfg: Config) -> Iterator[None]:
     """Join the processes that the launcher has started and leave them at the end.
 
-    On GPUs MMEngine does it; without, where its way fails, the processes share this machine's CPU.
+    On GPUs MMEngine does it; without, where its way fails, the processes share this machine's CPU. What is wrong for
+    all is said by the first.
 
     Raises:
         InputError: if there are no GPUs, and the launcher is another than torchrun or the model has SyncBN.
@@ -107,7 +131,10 @@ def processes(cfg: Config) -> Iterator[None]:
         if "'type': 'SyncBN'" in str(cfg.model):
             norm = "model.roi_head.bbox_head.norm_cfg.type=BN"
             raise InputError(f"{cfg.filename} has SyncBN, which needs GPUs; on a CPU give --cfg-options {norm}")
-        torch.distributed.init_process_group("gloo")
+        try:
+            torch.distributed.init_process_group("gloo")
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"--launcher pytorch: {first_line(error)}; start it with tools/dist_train.sh") from error
         cfg.model_wrapper_cfg = {
             "type": "MMDistributedDataParallel",
             "device_ids": None,
@@ -116,32 +143,18 @@ def processes(cfg: Config) -> Iterator[None]:
         }
     try:
         yield
+    except InputError:
+        if get_rank():
+            time.sleep(PATIENCE)
+        raise
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-def check_data(dataset: ConfigDict) -> None:
-    """Compare the classes of a config with those of its annotation file, by name.
-
-    Raises:
-        InputError: if the file is missing or has other classes.
-
-    """
-    path = Path(dataset.get("data_root", ""), dataset.ann_file)
-    try:
-        found = [category["name"] for category in json.loads(path.read_text(encoding="utf-8"))["categories"]]
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {first_line(error)}; set data_root to the data set's folder"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no COCO annotation file: it has no categories") from error
-    classes = list(dataset.metainfo.classes)
-    if set(classes) != set(found):
-        raise InputError(f"{path} has the classes {', '.join(found)}, and the config {', '.join(classes)}")
-    if classes != found:
-        log.info("%s lists its classes in another order than the config; the config's is taken", path)
+def is_first_process() -> bool:
+    """Whether this process is the one that writes: before the processes are joined, by what the launcher says."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"))
 
 
 def check_devices() -> None:

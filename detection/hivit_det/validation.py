@@ -3,29 +3,14 @@
 Published detectors choose their best epoch on the test set, which flatters the figure.
 """
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
+from coco_annotations.coco_json import read_coco
 from coco_annotations.hold_out import split_by_scene, write_once
-from saratrx.command_line import option
-from saratrx.errors import InputError, first_line, raise_problems
-
-
-@dataclass(frozen=True)
-class ValidationOptions:
-    """What the best epoch is chosen by."""
-
-    val_from_train: float | None = option(
-        None, metavar="SHARE", help="validate on this share of the training set", default_text="the config's set"
-    )
-
-    def __post_init__(self) -> None:
-        share = self.val_from_train
-        if share is not None and not 0 < share < 1:
-            raise_problems([f"--val-from-train {share:g}: must be above 0 and below 1"])
+from hivit_det.data_sets import annotation_file, annotation_sets
+from saratrx.errors import InputError
 
 
 def hold_out(cfg: Config, share: float) -> None:
@@ -37,15 +22,20 @@ def hold_out(cfg: Config, share: float) -> None:
         InputError: if the training images cannot be split so, or the folder holds another split.
 
     """
-    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
-    source = Path(train.get("data_root", ""), train.ann_file)
+    if not cfg.get("val_dataloader") or not cfg.get("val_evaluator"):
+        raise InputError(f"--val-from-train: {cfg.filename} has no val_dataloader and val_evaluator to validate with")
+    sets = [list(annotation_sets(cfg[f"{part}_dataloader"].dataset)) for part in ("train", "val")]
+    if len({str(annotation_file(each)) for each in sets[0]}) != 1 or len(sets[1]) != 1:
+        raise InputError("--val-from-train: the config trains or validates on several annotation files; it needs one")
+    trains, (val,) = sets
+    source = annotation_file(trains[0])
     try:
-        parts = split_by_scene(json.loads(source.read_text(encoding="utf-8")), share)
-    except OSError as error:
-        raise InputError(f"{source} cannot be read: {first_line(error)}; set data_root to the data's folder") from error
-    except (ValueError, KeyError, TypeError) as error:
+        parts = split_by_scene(read_coco(source), share)
+    except ValueError as error:
         raise InputError(f"{source}: {error}") from error
-    val.data_root, val.data_prefix = train.get("data_root", ""), train.data_prefix
-    for name, dataset, content in zip(("train", "val"), (train, val), parts, strict=True):
-        dataset.ann_file = str(write_once(Path(cfg.work_dir, "validation-split", f"{name}.json").absolute(), content))
+    val.data_root, val.data_prefix = trains[0].get("data_root", ""), trains[0].get("data_prefix") or {"img": ""}
+    for name, datasets, content in zip(("train", "val"), (trains, [val]), parts, strict=True):
+        path = write_once(Path(cfg.work_dir, "validation-split", f"{name}.json").absolute(), content)
+        for dataset in datasets:
+            dataset.ann_file = str(path)
     cfg.val_evaluator.ann_file = val.ann_file

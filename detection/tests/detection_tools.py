@@ -2,16 +2,24 @@
 
 import contextlib
 import io
+import multiprocessing
 import os
 import runpy
+import secrets
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import torch
+
 STAGE = Path(__file__).parents[1]
+# Forked from a process that has imported everything, a command starts seconds sooner
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["hivit_det.training", "hivit_det.testing"])
 MICRO = {  # of a config: the backbone of saratrx.hivit.SIZES["micro"]
     "model.backbone.embed_dim": 32,
     "model.backbone.depths": [1, 1, 2],
@@ -56,12 +64,65 @@ def run(script, *args, cwd, python=()):
     command = [str(STAGE / script), *map(str, args)]
     if script.endswith(".py"):
         command = [sys.executable, *python, *command]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=environment)
+
+
+def free_port():
+    """Find a port that nobody listens to."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PORT": port, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=environment)
+        return str(free.getsockname()[1])
+
+
+class Forked:
+    """A command in a process of its own, started at once; its output goes to a file."""
+
+    def __init__(self, output, script, *args, cwd, environment=None):
+        self.output = output
+        words = [script, *map(str, args)]
+        self.process = FORKS.Process(target=play, args=(words, str(cwd), environment or {}, str(output)))
+        self.process.start()
+
+    def ended(self, seconds=200):
+        """Wait for its end: what it did, with all that it printed as `stdout`."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, self.output.read_text()
+        return Done(self.process.exitcode, self.output.read_text(), "")
+
+    def wait_for(self, is_so, seconds=100):
+        """Wait until something is so, while it runs."""
+        end = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < end, self.output.read_text()
+            assert self.process.is_alive(), self.output.read_text()
+            time.sleep(0.01)
+
+
+def play(words, cwd, environment, output):
+    """Be the process of a command."""
+    os.setsid()
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.chdir(cwd)
+    os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # Python's own choice, for the loader's processes
+    torch.set_num_threads(1)
+    sys.argv = words
+    runpy.run_path(str(STAGE / words[0]), run_name="__main__")
+
+
+def run_two(script, *args, folder):
+    """Run a command in two processes that share their work, as torchrun starts them."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    args, started = [*args, "--launcher", "pytorch"], []
+    for rank in ("0", "1"):
+        place = shared | {"RANK": rank, "LOCAL_RANK": rank}
+        started.append(Forked(folder / f"{secrets.token_hex(4)}.txt", script, *args, cwd=folder, environment=place))
+    done = [each.ended() for each in started]
+    return Done(max(each.returncode for each in done), "".join(each.stdout for each in done), "")
 
 
 def run_and_list_imports(script, *args, cwd):

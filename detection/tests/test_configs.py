@@ -42,11 +42,11 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch):
     assert config("SSDD").launcher == "none"
 
 
-def test_the_folder_of_the_data_can_be_named():
-    cfg = config("SSDD", "--data-root", "/somewhere/else")
+def test_the_folder_of_the_data_can_be_named(tmp_path):
+    cfg = config("SSDD", "--data-root", str(tmp_path))
     loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
-    assert [loader.dataset.data_root for loader in loaders] == ["/somewhere/else/"] * 3
-    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == "/somewhere/else/annotations/test.json"
+    assert [loader.dataset.data_root for loader in loaders] == [f"{tmp_path}/"] * 3
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == f"{tmp_path}/annotations/test.json"
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -14,6 +14,7 @@ from coco_annotations.installation import InstallationError
 from hivit_det import installation
 
 STAGE = Path(__file__).parents[1]
+CONFIG = STAGE / "configs/_hivit_/hivit_tiny_simulated.py"
 INSTALL = f"pip install -r {STAGE.parent / 'requirements_detection.txt'}"
 
 
@@ -49,7 +50,7 @@ def test_torchvision_of_another_torch(monkeypatch, requirement):
 def test_a_tool_says_what_does_not_import(tmp_path):
     (tmp_path / "mmdet").mkdir()
     (tmp_path / "mmdet/__init__.py").write_text("assert False, 'MMCV==1.0 is used but incompatible.\\nMore.'")
-    command = [sys.executable, STAGE / "tools/train.py", "config.py"]
+    command = [sys.executable, STAGE / "tools/train.py", CONFIG]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
@@ -60,18 +61,23 @@ def test_a_tool_says_what_does_not_import(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "package"),
+    ("package", "command"),
     [
-        ("tools/train.py", "hivit_det"),
-        ("tools/test.py", "hivit_det"),
-        ("huge_image_infer.py", "hivit_det"),
-        ("tools/check_coco.py", "coco_annotations"),
-        ("tools/voc2coco.py", "coco_annotations"),
+        ("hivit_det", ["tools/train.py", CONFIG]),
+        ("hivit_det", ["tools/test.py", CONFIG, CONFIG]),
+        ("hivit_det", ["huge_image_infer.py", CONFIG, CONFIG, CONFIG]),
+        ("coco_annotations", ["huge_image_infer.py", "--help"]),
+        ("coco_annotations", ["tools/train.py", "--help"]),
+        ("coco_annotations", ["tools/test.py", "--help"]),
+        ("coco_annotations", ["tools/check_coco.py", "--help"]),
+        ("coco_annotations", ["tools/voc2coco.py", "--help"]),
     ],
 )
-def test_a_tool_says_how_to_install_the_project(monkeypatch, script, package):
+def test_a_tool_says_how_to_install_the_project(monkeypatch, package, command):
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)  # as after an update, before it is installed again
-    done = run_here(script, "--help")
+    done = run_here(*command)
     assert done.returncode == 1
     assert done.stderr == (
         f"error: {package} is not installed: pip install -r requirements_detection.txt, from the top of the project\n"

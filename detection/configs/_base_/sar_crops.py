@@ -1,15 +1,17 @@
-# Crops at full resolution for training, whole images for testing: no image is resized.
+# Crops at full resolution for training, whole images for testing: no image is resized. (Resize by 1 copies it, and is
+# what MMDetection's tools look for.)
 _base_ = "./sar_images.py"
 
 train_pipeline = [
-    dict(type="LoadSarImage"),
+    _base_.load,
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomCrop", crop_size=(384, 384), allow_negative_crop=True),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadSarImage"),
+    _base_.load,
+    dict(type="Resize", scale_factor=1.0),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]

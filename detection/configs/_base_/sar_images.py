@@ -1,8 +1,10 @@
 # How images are read, augmented and evaluated. Configs of data sets set data_root, files and classes.
 sizes = [(side, 1333) for side in range(480, 801, 32)]
 resize = dict(type="RandomChoiceResize", scales=sizes, keep_ratio=True)
+# MMDetection's tools look for LoadImageFromFile and Resize by name; what reads is saratrx.sar_image
+load = dict(type="LoadImageFromFile", imdecode_backend="saratrx")
 train_pipeline = [
-    dict(type="LoadSarImage"),
+    load,
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomFlip", prob=0.5),
     dict(
@@ -19,7 +21,7 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadSarImage"),
+    load,
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),

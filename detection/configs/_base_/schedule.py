@@ -12,3 +12,4 @@ optim_wrapper = dict(
     constructor="HiViTLayerDecayOptimizerConstructor",
     paramwise_cfg=dict(num_layers=20, layer_decay_rate=0.9),
 )
+auto_scale_lr = dict(enable=False, base_batch_size=16)  # --auto-scale-lr takes the rate to be for so many images

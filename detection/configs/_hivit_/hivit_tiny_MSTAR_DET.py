@@ -14,3 +14,4 @@ param_scheduler = [
     dict(type="MultiStepLR", begin=0, end=24, by_epoch=True, milestones=[18, 22], gamma=0.1),
 ]
 optim_wrapper = dict(optimizer=dict(lr=3e-4), paramwise_cfg=dict(num_layers=10))
+auto_scale_lr = dict(base_batch_size=2)

@@ -15,3 +15,4 @@ param_scheduler = [
     dict(type="MultiStepLR", begin=0, end=12, by_epoch=True, milestones=[9, 11], gamma=0.1),
 ]
 optim_wrapper = dict(paramwise_cfg=dict(num_layers=10))
+auto_scale_lr = dict(base_batch_size=2)

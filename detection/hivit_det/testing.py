@@ -1,0 +1,104 @@
+"""A test, from its options to results.json."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmdet.engine.hooks import DetVisualizationHook
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from coco_annotations.run_options import RunOptions, TestOptions
+from hivit_det.data_sets import annotation_sets, check_data, check_heads, classes_of
+from hivit_det.loading import three_channels
+from hivit_det.results import write_results
+from hivit_det.runner import Run
+from hivit_det.running import processes, read_config
+from hivit_det.weights import bare, load_detector
+from saratrx import sar_image
+from saratrx.files import refused_if_unwritable, try_writing
+
+FLIPPED = {
+    "type": "TestTimeAug",
+    "transforms": [
+        [{"type": "RandomFlip", "prob": 1.0}, {"type": "RandomFlip", "prob": 0.0}],
+        [
+            {
+                "type": "PackDetInputs",
+                "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction"),
+            }
+        ],
+    ],
+}
+MERGED = {"type": "DetTTAModel", "tta_cfg": {"nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 100}}
+
+
+def test(run: RunOptions, tested: TestOptions) -> None:
+    """Test the checkpoint that the options name, and nothing else.
+
+    Raises:
+        InputError: for what the options, the config, the data or the checkpoint have wrong.
+
+    """
+    cfg = read_config(run)
+    cfg.load_from, cfg.resume = None, False
+    cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
+    check_data(cfg.test_dataloader.dataset)
+    try_writing(cfg.work_dir, "--work-dir")
+    if tested.out:
+        try_writing(tested.out.parent, "--out")
+    if tested.show_dir:
+        try_writing(tested.show_dir, "--show-dir")
+        draw(cfg, tested.show_dir)
+    if tested.tta:
+        flip_too(cfg)
+    with processes(cfg):
+        runner = Run.from_cfg(cfg)
+        classes = classes_of(cfg.test_dataloader.dataset)
+        check_heads(bare(runner.model), classes)
+        load_detector(bare(runner.model), tested.checkpoint, classes)
+        if tested.out:
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(tested.out)))
+        with refused_if_unwritable(tested.out or tested.show_dir or cfg.work_dir):
+            scores = runner.test()
+        if is_main_process():
+            written = [write_results(runner, scores, run, tested.checkpoint), tested.out, tested.show_dir]
+            scenes = f"next: python huge_image_infer.py {run.config} {tested.checkpoint} SCENE"
+            print(f"wrote {', '.join(str(path) for path in written if path)}; {scenes}", flush=True)
+
+
+def flip_too(cfg: Config) -> None:
+    """Test each image as it is and flipped, and merge what is found, as MMDetection's option does."""
+    dataset = next(annotation_sets(cfg.test_dataloader.dataset))
+    dataset.pipeline = cfg.get("tta_pipeline") or [*deepcopy(dataset.pipeline)[:-1], FLIPPED]
+    cfg.model = ConfigDict(**(cfg.get("tta_model") or MERGED), module=cfg.model)
+
+
+def draw(cfg: Config, folder: Path) -> None:
+    """Draw the images of a test, with what is annotated and what was found."""
+    hooks = cfg.get("default_hooks") or {}
+    hooks["visualization"] = {"type": "SarVisualizationHook", "draw": True, "test_out_dir": str(folder.absolute())}
+    cfg.default_hooks = hooks
+
+
+@HOOKS.register_module()
+class SarVisualizationHook(DetVisualizationHook):
+    """MMDetection's hook, for images of any format that the project reads."""
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any], outputs: Any) -> None:
+        """Write a picture per image."""
+        for sample in outputs:
+            self._test_index += 1
+            name = Path(sample.img_path).with_suffix(".jpg").name
+            self._visualizer.add_datasample(
+                name,
+                three_channels(sar_image.read(sample.img_path)),
+                data_sample=sample,
+                show=False,
+                pred_score_thr=self.score_thr,
+                out_file=str(Path(self.test_out_dir, name)),
+                step=self._test_index,
+            )
