@@ -179,6 +179,16 @@ def try_writing(folder: str | Path, option: str) -> None:
         ) from error
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a path leads to a file; false where the system cannot say: a name too long, a folder that is closed."""
+    return os.path.isfile(path)  # noqa: PTH113 -- Path's raises an OSError then
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a path leads to a folder; as `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def hash_path(path: str | Path) -> Path:
     """Where the hash of a file stands, in the form of `sha256sum`: `checkpoint-8.pth.sha256`."""
     return Path(f"{path}.sha256")

@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
+from saratrx.errors import first_line
 from saratrx.grey_scale import Grey, GreyScale, Values, sample_step, strips
 
 # GDAL would take 5 % of the machine's memory for its cache, and read an .ovr, .aux.xml or world file beside a TIFF
@@ -56,9 +57,12 @@ class Tiff:
             self.bands = self.amplitude_bands()
             self.white_zero = self.largest_if_white_is_zero()
             self.luma = self.luma_of_stored()
-        except BaseException:
+        except (TiffError, KeyboardInterrupt):
             self.close()
             raise
+        except Exception as error:  # of damaged tags GDAL raises errors that have no class of their own
+            self.close()
+            raise TiffError(f"cannot be read: {first_line(error)}") from error
 
     def close(self) -> None:
         """Close the file."""

@@ -158,3 +158,12 @@ def test_the_hash_of_a_changed_file_is_computed_again_whatever_its_time(tmp_path
     path.write_bytes(b"new")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert files.content_hash(path) == hashlib.sha256(b"new").hexdigest()
+
+
+def test_names_that_the_system_does_not_take_are_no_files(tmp_path):
+    (tmp_path / "a").touch()
+    assert files.is_file(tmp_path / "a")
+    assert files.is_folder(tmp_path)
+    for name in ("a" * 5000, "a\0b", "a/b", ""):
+        assert not files.is_file(f"{tmp_path}/{name}")
+        assert not files.is_folder(f"{tmp_path}/{name}/x")

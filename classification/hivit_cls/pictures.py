@@ -26,6 +26,7 @@ from hivit_cls.names import readable
 from saratrx import sar_image
 from saratrx.files import refused_if_unwritable, write_bytes
 
+BOXES_ALONE = "Last Resort High-Efficiency"  # Matplotlib's font that has a box for every sign
 DPI = 80
 MISTAKES = 20
 COLUMNS = 5  # of the grid of mistakes
@@ -205,7 +206,7 @@ def can_draw(sign: str) -> bool:
     if any(ord(sign) in signs_of(font_manager.findfont(FontProperties(family=[family]))) for family in families):
         return True
     for font in font_manager.fontManager.ttflist:
-        if ord(sign) in signs_of(font.fname):
+        if font.name != BOXES_ALONE and ord(sign) in signs_of(font.fname):
             rcParams["font.family"] = [*families, font.name]
             return True
     return False

@@ -1,11 +1,9 @@
 """Checks of a detection set in COCO form: its annotation files, its images, and whether they fit each other."""
 
 import hashlib
-import json
 import os
 import re
 import reprlib
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +14,17 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
+from coco_annotations.coco_json import crowd, is_finite, is_usable, read_json
 from saratrx import sar_image
-from saratrx.errors import InputError, first_line
-from saratrx.files import visible_files
+from saratrx.errors import InputError
+from saratrx.files import is_file, is_folder, visible_files
 
-# Kinds of findings, in the order of the table. The first two are for information: nothing is wrong with them.
+# Kinds of findings, in the order of the table. The first four are for information: nothing is wrong with them.
 WITHOUT_BOXES = "images without boxes"
 TWICE = "images that a file has under two names"
-INFORMATION = (WITHOUT_BOXES, TWICE)
+UNUSED = "classes without boxes"  # such as the root category that Roboflow writes
+LEFT_OUT = "classes that the config leaves out"
+INFORMATION = (WITHOUT_BOXES, TWICE, UNUSED, LEFT_OUT)
 MISSING = "images missing"
 UNREADABLE = "images unreadable"
 OTHER_SIZE = "images of another size than stated"
@@ -31,18 +32,22 @@ SHARED = "images that two annotation files have"
 IMAGE_IDS = "image ids that stand twice"
 FILE_NAMES = "file names that stand twice"
 ANNOTATION_IDS = "annotation ids that stand twice"
+BAD_IDS = "ids that are no numbers below 2^53"
+NO_BOXES = "files without a box to train on"
 ID_ZERO = "boxes with the id 0"  # pycocotools takes the id of a matched box for true or false
 NO_IMAGE = "boxes of an unknown image"
 NO_CATEGORY = "boxes of an unknown category"
 NO_AREA = "boxes without area (under 1 px)"
 OUTSIDE = "boxes more than 0.5 px outside"
+CROWD = "boxes without iscrowd of 0 or 1"
 CATEGORIES = "category ids, names that stand twice"
 CLASSES = "classes that only other files have"
-CONFIG = "classes that differ from the config's"
+CONFIG = "classes that only the config has"
 PROBLEMS = (
-    *(MISSING, UNREADABLE, OTHER_SIZE, SHARED, IMAGE_IDS, FILE_NAMES, ANNOTATION_IDS),
-    *(ID_ZERO, NO_IMAGE, NO_CATEGORY, NO_AREA, OUTSIDE, CATEGORIES, CLASSES, CONFIG),
+    *(MISSING, UNREADABLE, OTHER_SIZE, SHARED, IMAGE_IDS, FILE_NAMES, ANNOTATION_IDS, BAD_IDS, NO_BOXES),
+    *(ID_ZERO, NO_IMAGE, NO_CATEGORY, NO_AREA, OUTSIDE, CROWD, CATEGORIES, CLASSES, CONFIG),
 )
+OF_CONFIG = (LEFT_OUT, CONFIG)
 
 ID = (int, float, str)
 FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # what an entry must have to be told from others
@@ -101,9 +106,9 @@ def find(data: Path) -> tuple[list[AnnotationFile], list[str]]:
         InputError: if there is no annotation file, or one cannot be used.
 
     """
-    if not data.exists():
+    if not is_file(data) and not is_folder(data):
         raise InputError(f"{data}: no such file or folder; give a data set's folder or an annotation file")
-    if data.is_file():
+    if is_file(data):
         data = data.absolute()
         root = data.parent.parent if data.parent.name.lower() == "annotations" else data.parent
         folders, names = folders_of_files(root), [data.relative_to(root)]
@@ -143,14 +148,10 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]] | None:
         InputError: if it is no JSON, or an entry lacks what all checks need.
 
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}; fix it or move it out of the set") from error
-    if not isinstance(content, dict) or not FIELDS.keys() <= content.keys():
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"images", "categories"} <= content.keys():
         return None
+    content = dict[str, Any](annotations=[]) | content
     for part, fields in FIELDS.items():
         if not isinstance(content[part], list):
             raise InputError(f"{path}: {part} is no list; fix the file")
@@ -187,25 +188,23 @@ def check(files: list[AnnotationFile], config_classes: set[str] | None = None) -
 
     Args:
         files: of one set.
-        config_classes: names that a config has for the categories; None: there is no config.
+        config_classes: names that a config has for the categories, all or some; None: there is no config.
 
     """
-    kinds = [kind for kind in (*INFORMATION, *PROBLEMS) if kind != CONFIG or config_classes is not None]
+    kinds = [kind for kind in (*INFORMATION, *PROBLEMS) if kind not in OF_CONFIG or config_classes is not None]
     for file in files:
         file.findings = {kind: [] for kind in kinds}
     pictures = look_at_all({file.path(image) for file in files for image in file.images})
     for file in files:
         check_repetitions(file)
+        check_ids(file)
+        check_classes(file, config_classes)
         check_images(file, pictures)
         check_boxes(file, pictures)
     check_shared_images(files, pictures)
     every_class = set().union(*(file.classes() for file in files))
     for file in files:
         file.findings[CLASSES] += [f"{name!r} is missing" for name in sorted(every_class - file.classes())]
-        if config_classes is not None:
-            file.findings[CONFIG] += [f"{name!r} is missing" for name in sorted(config_classes - file.classes())]
-            unknown = sorted(file.classes() - config_classes)
-            file.findings[CONFIG] += [f"{name!r} is not in the config" for name in unknown]
 
 
 def look_at_all(paths: set[Path]) -> dict[Path, Picture]:
@@ -219,7 +218,7 @@ def look_at_all(paths: set[Path]) -> dict[Path, Picture]:
 def look_at(path: Path) -> Picture:
     """Read one image."""
     try:
-        if not path.is_file():
+        if not is_file(path):
             return Picture(MISSING)
         pixels = sar_image.read(path)
     except (sar_image.ImageError, OSError) as error:
@@ -242,6 +241,34 @@ def check_repetitions(file: AnnotationFile) -> None:
     ):
         counts = Counter(entry[name] for entry in entries)
         file.findings[kind] += [f"{name} {value!r} stands {n} times" for value, n in counts.items() if n > 1]
+
+
+def check_ids(file: AnnotationFile) -> None:
+    """Look for ids that not every reader of JSON can tell apart, or that the evaluation cannot compute with."""
+    entries: dict[str, list[dict[str, Any]]]
+    entries = {"images": file.images, "annotations": file.annotations, "categories": file.categories}
+    for part, fields in FIELDS.items():
+        for number, entry in enumerate(entries[part]):
+            for name in fields:
+                if not is_usable(part, name, entry[name]):
+                    file.findings[BAD_IDS].append(f"{part}[{number}]: {name} is {reprlib.repr(entry[name])}")
+
+
+def check_classes(file: AnnotationFile, config_classes: set[str] | None) -> None:
+    """Count the boxes of each class, and compare the classes with a config's."""
+    boxes = Counter(annotation["category_id"] for annotation in file.annotations)
+    counts = {category["name"]: boxes[category["id"]] for category in file.categories}
+    file.findings[UNUSED] += [
+        f"{category['name']!r}, id {category['id']!r}" for category in file.categories if not boxes[category["id"]]
+    ]
+    if not any(has_area(annotation) and not crowd(annotation.get("iscrowd")) for annotation in file.annotations):
+        file.findings[NO_BOXES].append(f"{file.name}: none of its {len(file.annotations)} boxes can be trained on")
+    if config_classes is not None:
+        file.findings[CONFIG] += [f"{name!r} is missing" for name in sorted(config_classes - counts.keys())]
+        file.findings[LEFT_OUT] += [
+            f"{name!r} is not in the config: its boxes, {counts[name]}, are left out"
+            for name in sorted(counts.keys() - config_classes)
+        ]
 
 
 def check_images(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
@@ -273,6 +300,10 @@ def check_boxes(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
             file.findings[ID_ZERO].append(f"{where}: what finds it counts as a false alarm; number boxes from 1")
         if annotation["category_id"] not in categories:
             file.findings[NO_CATEGORY].append(f"{where}: there is no category {annotation['category_id']!r}")
+        value = annotation.get("iscrowd", "missing")
+        if isinstance(value, bool) or value not in (0, 1):
+            line = f"{where}: iscrowd is {reprlib.repr(value)}; training here takes it for {crowd(value)}"
+            file.findings[CROWD].append(line)
         if not has_area(annotation):
             box, area = reprlib.repr(annotation.get("bbox")), reprlib.repr(annotation.get("area"))
             file.findings[NO_AREA].append(f"{where}: bbox {box}, area {area}")
@@ -293,11 +324,6 @@ def has_area(annotation: dict[str, Any]) -> bool:
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, [*box, area])):
         return False
     return box[2] >= 1 and box[3] >= 1 and area > 0
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value is a number that a float can hold."""
-    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def check_shared_images(files: list[AnnotationFile], pictures: dict[Path, Picture]) -> None:

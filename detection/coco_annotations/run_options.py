@@ -7,6 +7,7 @@ from typing import Literal
 
 from saratrx.command_line import at_least, option
 from saratrx.errors import first_line, raise_problems
+from saratrx.files import is_file, is_folder
 
 LARGEST_SEED = 2**32 - 1  # MMEngine gives it to NumPy
 SET_BY_LAUNCHER = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
@@ -28,7 +29,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         problems = [f"--cfg-options {each}: give KEY=VALUE" for each in self.cfg_options if "=" not in each[1:]]
-        if self.data_root is not None and not self.data_root.is_dir():
+        if self.data_root is not None and not is_folder(self.data_root):
             problems.append(f"--data-root {self.data_root}: no such folder; give the data set's folder")
         needed = SET_BY_LAUNCHER.get(self.launcher)
         if needed and needed not in os.environ:
@@ -97,7 +98,7 @@ class TestOptions:
 
 def wrong_config(path: Path) -> list[str]:
     """Say what is wrong with the path of a config, if anything is."""
-    if not path.is_file():
+    if not is_file(path):
         return [f"{path}: no such file; name a config, such as configs/_hivit_/hivit_base_SSDD.py"]
     if path.suffix != ".py":
         return [f"{path}: is no config, which ends in .py, such as configs/_hivit_/hivit_base_SSDD.py"]
@@ -112,4 +113,4 @@ def wrong_config(path: Path) -> list[str]:
 
 def missing_checkpoint(path: Path) -> list[str]:
     """Say so if a checkpoint is not there."""
-    return [] if path.is_file() else [f"{path}: no such file; give the path of a checkpoint"]
+    return [] if is_file(path) else [f"{path}: no such file; give the path of a checkpoint"]

@@ -14,16 +14,15 @@ from hivit_det.installation import check_packages
 check_packages()
 check_imports("torchvision", "cv2", "mmengine", "mmcv")
 
-from hivit_det.operators import replace_placeholders, stand_in_for_missing
+import mmcv_stand_in  # noqa: F401 -- before mmdet's models
 
-stand_in_for_missing()  # before mmdet's models are imported
 warnings.filterwarnings("ignore", message="faster_coco_eval")  # an evaluator that is not used here
 with contextlib.redirect_stdout(io.StringIO()):  # "Could not import OneDL", which nobody needs
     check_imports("mmdet.models", "mmdet.datasets", "mmdet.apis")
-replace_placeholders()  # in what was imported before
 
-from hivit_det import safe_loading
+from hivit_det import placeholders, safe_loading
 
+placeholders.replace_placeholders()  # in what was imported before
 safe_loading.install()  # from here on nothing that MMEngine loads can run code
 
 from hivit_det.backbone import HiViTBackbone as HiViTBackbone

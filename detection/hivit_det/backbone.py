@@ -122,7 +122,7 @@ class HiViTBackbone(HiViT):
         self, x: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Images [B, 3, H, W], sides multiples of 16 (of 32 with `with_fpn`) -> a map per level."""
-        grid = self.grid_of(*x.shape[-2:])
+        grid = self.grid_of(*map(int, x.shape[-2:]))  # numbers, also where the model is traced
         x = self.patch_embed(x)
         levels = []
         for i, block in enumerate(self.blocks):

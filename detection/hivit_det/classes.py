@@ -16,6 +16,7 @@ from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
+from mmengine.logging import MMLogger
 
 from coco_annotations.coco_json import read_coco
 
@@ -87,8 +88,11 @@ class CocoMetricByName(CocoMetric):
             kept.append(COCOeval(*args))
             return kept[-1]
 
-        with patch.object(coco_metric, "COCOeval", keep):  # the metric would throw it away
+        printed = io.StringIO()
+        # the metric would throw the evaluation away, and print its table at every validation
+        with patch.object(coco_metric, "COCOeval", keep), contextlib.redirect_stdout(printed):
             rounded = super().compute_metrics(results)
+        MMLogger.get_current_instance().info("COCO's table:\n%s", printed.getvalue())
         for evaluation in kept:
             if evaluation.params.iouType == "bbox" and evaluation.params.useCats:
                 self.note(evaluation)

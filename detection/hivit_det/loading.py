@@ -12,30 +12,31 @@ from saratrx import sar_image
 SAR = "saratrx"  # as `imdecode_backend`
 
 
-@TRANSFORMS.register_module(name="LoadImageFromFile")
-class LoadAnyImage(LoadImageFromFile):
-    """MMDetection's reader under its own name, for which its tools look; with `imdecode_backend="saratrx"`, ours.
+def read_sar_image(self: LoadImageFromFile, results: dict[str, Any]) -> dict[str, Any] | None:
+    """Add `img`, its shapes and its scale to what is known of an image, in the place of MMCV's `transform`.
 
-    Ours reads any file that `saratrx.sar_image` reads, as three equal channels: `img` uint8 [H, W, 3].
+    With `imdecode_backend="saratrx"` it reads any file that `saratrx.sar_image` reads, as three equal channels: `img`
+    uint8 [H, W, 3].
 
     Raises:
         ImageError: for a file that cannot be read.
 
     """
+    if self.imdecode_backend != SAR:
+        return read_by_mmcv(self, results)
+    image = sar_image.read(results["img_path"])
+    results["img"] = three_channels(image)
+    results["img_shape"] = results["ori_shape"] = image.shape
+    results["scale_factor"] = (1.0, 1.0)  # for pipelines that never resize
+    return results
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Add `img`, its shapes and its scale to what is known of an image."""
-        if self.imdecode_backend != SAR:
-            return super().transform(results)
-        image = sar_image.read(results["img_path"])
-        results["img"] = three_channels(image)
-        results["img_shape"] = results["ori_shape"] = image.shape
-        results["scale_factor"] = (1.0, 1.0)  # for pipelines that never resize
-        return results
+
+# MMDetection's tools look for this very class
+read_by_mmcv, LoadImageFromFile.transform = LoadImageFromFile.transform, read_sar_image
 
 
 @TRANSFORMS.register_module()
-class LoadSarImage(LoadAnyImage):
+class LoadSarImage(LoadImageFromFile):
     """The same under the name that it has in configs of earlier versions."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -15,7 +15,7 @@ from coco_annotations.run_options import RunOptions, TestOptions
 from hivit_det.data_sets import annotation_sets, check_data, check_heads, classes_of
 from hivit_det.loading import three_channels
 from hivit_det.results import write_results
-from hivit_det.runner import Run
+from hivit_det.runner import Run, formatted_once
 from hivit_det.running import processes, read_config
 from hivit_det.weights import bare, load_detector
 from saratrx import sar_image
@@ -55,7 +55,7 @@ def test(run: RunOptions, tested: TestOptions) -> None:
         draw(cfg, tested.show_dir)
     if tested.tta:
         flip_too(cfg)
-    with processes(cfg):
+    with processes(cfg), formatted_once():
         runner = Run.from_cfg(cfg)
         classes = classes_of(cfg.test_dataloader.dataset)
         check_heads(bare(runner.model), classes)

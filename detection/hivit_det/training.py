@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from coco_annotations.run_options import RunOptions, TrainOptions, ValidationOptions
 from hivit_det.checkpoint_hook import newest_whole
 from hivit_det.data_sets import annotation_file, annotation_sets, check_data, check_heads, classes_of
-from hivit_det.runner import Run
+from hivit_det.runner import Run, formatted_once
 from hivit_det.running import is_first_process, processes, read_config
 from hivit_det.validation import hold_out
 from hivit_det.weights import bare, check_resumable, is_detector, read_detector, start_from_detector
@@ -48,7 +48,7 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
             cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(checkpoint), None
         else:
             start_weights(cfg, training.init_weights)
-        with processes(cfg):
+        with processes(cfg), formatted_once():
             runner = Run.from_cfg(cfg)
             check_heads(bare(runner.model), classes_of(cfg.train_dataloader.dataset))
             if checkpoint is None and training.resume:

@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from mmdet.visualization import DetLocalVisualizer
 
 STAGE = Path(__file__).parents[1]
 # Forked from a process that has imported everything, a command starts seconds sooner
@@ -43,6 +44,7 @@ class Done:
 def run_here(script, *args, cwd="."):
     """Run a script of the stage as a command in this process, which has imported PyTorch already."""
     out, err, code = io.StringIO(), io.StringIO(), 0
+    DetLocalVisualizer._instance_dict.clear()  # MMEngine keeps the one of an earlier run, which writes to its folder
     with (
         patch.object(sys, "argv", [script, *map(str, args)]),
         contextlib.chdir(cwd),

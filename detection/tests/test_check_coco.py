@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detection_tools import run_and_list_imports, run_here
+from detection_tools import STAGE, run_and_list_imports, run_here
 from PIL import Image
 
 from coco_annotations import coco_check
@@ -88,7 +88,59 @@ CHANGES = {  # name -> change of the training file, what is found there then
     "category id": (entry("categories", 1, id=1), None),
     "category name": (
         repeat("categories", 1, id=3),
-        {coco_check.CATEGORIES: ["name 'car' stands 2 times"]},
+        {coco_check.CATEGORIES: ["name 'car' stands 2 times"], coco_check.UNUSED: ["'car', id 3"]},
+    ),
+    "root category": (
+        lambda content: content["categories"].insert(0, {"id": 0, "name": "sets-x1"}),
+        {coco_check.UNUSED: ["'sets-x1', id 0"]},
+    ),
+    "no boxes": (
+        lambda content: content["annotations"].clear(),
+        {
+            coco_check.WITHOUT_BOXES: [f"image {n}, {n}.png" for n in range(3)],
+            coco_check.UNUSED: ["'ship', id 1", "'car', id 2"],
+            coco_check.NO_BOXES: ["annotations/train.json: none of its 0 boxes can be trained on"],
+        },
+    ),
+    "crowds alone": (
+        lambda content: [box.update(iscrowd=1) for box in content["annotations"]],
+        {coco_check.NO_BOXES: ["annotations/train.json: none of its 6 boxes can be trained on"]},
+    ),
+    "no iscrowd": (
+        lambda content: content["annotations"][0].pop("iscrowd"),
+        {coco_check.CROWD: ["annotation 100 of image 0, 0.png: iscrowd is 'missing'; training here takes it for 0"]},
+    ),
+    "null iscrowd": (
+        entry("annotations", 0, iscrowd=None),
+        {coco_check.CROWD: ["annotation 100 of image 0, 0.png: iscrowd is None; training here takes it for 0"]},
+    ),
+    "text for iscrowd": (
+        entry("annotations", 0, iscrowd="True"),
+        {coco_check.CROWD: ["annotation 100 of image 0, 0.png: iscrowd is 'True'; training here takes it for 1"]},
+    ),
+    "annotation id as text": (
+        entry("annotations", 0, id="a"),
+        {coco_check.BAD_IDS: ["annotations[0]: id is 'a'"]},
+    ),
+    "annotation id without end": (
+        entry("annotations", 0, id=float("inf")),
+        {coco_check.BAD_IDS: ["annotations[0]: id is inf"]},
+    ),
+    "annotation id that is not exact": (
+        entry("annotations", 0, id=2**53),
+        {coco_check.BAD_IDS: [f"annotations[0]: id is {2**53}"]},
+    ),
+    "large annotation id": (entry("annotations", 0, id=10**12), {}),
+    "label without end": (
+        entry("annotations", 2, category_id=float("inf")),
+        {
+            coco_check.BAD_IDS: ["annotations[2]: category_id is inf"],
+            coco_check.NO_CATEGORY: ["annotation 2 of image 1, 1.png: there is no category inf"],
+        },
+    ),
+    "large label": (
+        entry("annotations", 2, category_id=10**12),
+        {coco_check.NO_CATEGORY: [f"annotation 2 of image 1, 1.png: there is no category {10**12}"]},
     ),
     "other size": (
         entry("images", 1, width=40, height=60),
@@ -136,7 +188,7 @@ def test_each_problem_of_the_entries_is_found(root, name):
         assert len(train.pop(coco_check.NO_CATEGORY)) == 3
         expected = {}
     assert train == expected
-    assert test == {}
+    assert test == ({coco_check.CLASSES: ["'sets-x1' is missing"]} if name == "root category" else {})
 
 
 @pytest.mark.parametrize(
@@ -203,8 +255,12 @@ def test_classes_are_compared_between_files_and_with_a_config(root):
     assert test == {coco_check.CLASSES: ["'tank' is missing"]}
     assert train == {coco_check.CLASSES: ["'ship' is missing"]}
     test, train = findings(root, {"ship", "car"})
-    assert coco_check.CONFIG not in test
-    assert train[coco_check.CONFIG] == ["'ship' is missing", "'tank' is not in the config"]
+    assert not {coco_check.CONFIG, coco_check.LEFT_OUT} & test.keys()
+    assert train[coco_check.CONFIG] == ["'ship' is missing"]
+    assert train[coco_check.LEFT_OUT] == ["'tank' is not in the config: its boxes, 3, are left out"]
+    test, train = findings(root, {"car"})  # a config may name some
+    assert coco_check.CONFIG not in test | train
+    assert test[coco_check.LEFT_OUT] == ["'ship' is not in the config: its boxes, 2, are left out"]
 
 
 def test_folders_of_images_are_found(root, tmp_path):
@@ -254,7 +310,7 @@ def test_the_table_and_examples_say_what_was_found(root):
     change(root, lambda content: content["annotations"].__delitem__(slice(0, 2)), "test")
     code, out, _ = run(root)
     assert code == 1
-    rows = {line[:40].strip(): line[40:].split() for line in out.splitlines()[1:20]}
+    rows = {line[:40].strip(): line[40:].split() for line in out.splitlines()[1:25]}
     assert rows[""] == ["annotations/test.json", "annotations/train.json"]
     assert rows["folder of the images"] == ["images/test", "images/train"]
     assert (rows["images"], rows["boxes"], rows["classes"]) == (["2", "3"], ["2", "7"], ["2", "2"])
@@ -275,7 +331,7 @@ def test_the_tool_compares_with_a_config(root, tmp_path):
     none.write_text("model = dict()")
     assert run(root, "--config", same)[0] == 0
     code, out, _ = run(root, "--config", other)
-    assert (code, "'ship' is not in the config" in out, out.endswith("problems: 4\n")) == (1, True, True)
+    assert (code, "'ship' is not in the config" in out, out.endswith("problems: 2\n")) == (1, True, True)
     for path, sentence in (
         (mixed, "has not the same classes for training"),
         (none, "has no classes for training, validation and test"),
@@ -290,7 +346,8 @@ def test_the_tool_compares_with_a_config(root, tmp_path):
     [
         ('{"images": [', "train.json is no JSON: "),
         ("[" * 100_000, "train.json is no JSON: "),
-        ("\ufeff{}", "train.json is no JSON: "),
+        (f'{{"images": [{"9" * 5000}]}}', "train.json is no JSON: "),
+        ('{"images": [], "annotations": null, "categories": []}', "train.json: annotations is no list"),
         ('{"images": {}, "annotations": [], "categories": []}', "train.json: images is no list"),
         ('{"images": [3], "annotations": [], "categories": []}', r"train.json: images\[0\] has no id"),
         ('{"images": [{"id": 1}], "annotations": [], "categories": []}', r"images\[0\] has no file_name"),
@@ -304,6 +361,48 @@ def test_unusable_files_get_one_sentence(root, text, sentence):
     with pytest.raises(InputError, match=sentence) as error:
         coco_check.find(root)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_with_a_byte_order_mark_are_read(root, encoding):
+    path = root / "annotations/train.json"
+    path.write_bytes(path.read_text().encode(encoding))
+    assert findings(root) == [{}, {}]
+
+
+def test_a_file_without_the_list_of_annotations_has_no_boxes(root):
+    change(root, lambda content: content.pop("annotations"))
+    _, train = findings(root)
+    assert len(train[coco_check.NO_BOXES]) == 1
+
+
+def test_heads_are_compared_with_the_classes(root, tmp_path):
+    text = f"_base_ = {str(STAGE / 'configs/_hivit_/hivit_tiny_simulated.py')!r}\n"
+    for part in ("train", "val", "test"):
+        text += f"{part}_dataloader = dict(dataset=dict(metainfo=dict(classes=('car', 'ship'))))\n"
+    (tmp_path / "fits.py").write_text(text)
+    assert run(root, "--config", tmp_path / "fits.py")[:2][0] == 0
+    (tmp_path / "one.py").write_text(f"{text}model = dict(roi_head=dict(bbox_head=dict(num_classes=1)))\n")
+    code, out, _ = run(root, "--config", tmp_path / "one.py")
+    assert (code, out.splitlines()[-1]) == (1, "problems: 1")
+    assert "  model.roi_head.bbox_head.num_classes is 1, and the data set has 2 classes: car, ship\n" in out
+    (tmp_path / "order.py").write_text(
+        f"{text}test_dataloader = dict(dataset=dict(metainfo=dict(classes=('ship', 'car'))))\n"
+    )
+    code, _, error = run(root, "--config", tmp_path / "order.py")
+    assert (code, "in the same order" in error) == (2, True)
+    (tmp_path / "unknown.py").write_text(f"{text}model = dict(backbone=dict(type='NothingLikeIt'))\n")
+    code, _, error = run(root, "--config", tmp_path / "unknown.py")
+    assert (code, "unknown.py cannot be built: " in error, error.count("\n")) == (2, True, 1)
+
+
+def test_a_wrapped_set_and_no_validation_are_compared_too(root, tmp_path):
+    train = "dict(dataset=dict(type='RepeatDataset', times=2, dataset=dict(metainfo=dict(classes=('car', 'ship')))))"
+    test = "dict(dataset=dict(metainfo=dict(classes=('car', 'ship'))))"
+    (tmp_path / "wrapped.py").write_text(
+        f"train_dataloader = {train}\nval_dataloader = None\ntest_dataloader = {test}\n"
+    )
+    assert run(root, "--config", tmp_path / "wrapped.py")[0] == 0
 
 
 def test_a_folder_without_annotation_files_is_refused(tmp_path):

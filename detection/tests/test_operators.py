@@ -1,14 +1,16 @@
 """The stand-in for MMCV's compiled operators against plain forms."""
 
-import importlib.util
+import subprocess
 import sys
+from importlib.machinery import PathFinder
 
 import pytest
 import torch
 from mmcv.ops import RoIAlign, nms, roi_pool
 
-import hivit_det
-from hivit_det import operators
+import mmcv_stand_in.__main__ as command
+from mmcv_stand_in import NAME, StandIn
+from mmcv_stand_in.operators import Operators
 
 
 def plain_nms(boxes, scores, threshold, offset):
@@ -74,7 +76,7 @@ def test_align_by_a_loop():
 
 
 def test_other_operators_say_how_to_get_them():
-    if not isinstance(sys.modules["mmcv._ext"], operators.Operators):
+    if not isinstance(sys.modules["mmcv._ext"], Operators):
         pytest.skip("MMCV has its compiled operators here")
     with pytest.raises(
         NotImplementedError, match="roi_pool_forward is a compiled operator of MMCV, which is not installed"
@@ -82,8 +84,30 @@ def test_other_operators_say_how_to_get_them():
         roi_pool(torch.rand(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 2, 2]]), 2)
 
 
-def test_real_operators_are_left_alone(monkeypatch):
-    monkeypatch.delitem(sys.modules, "mmcv._ext")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    hivit_det.operators.stand_in_for_missing()
-    assert "mmcv._ext" not in sys.modules
+def test_real_operators_come_first():
+    (stand_in,) = [finder for finder in sys.meta_path if isinstance(finder, StandIn)]
+    assert sys.meta_path.index(stand_in) > sys.meta_path.index(PathFinder)  # which finds MMCV's own
+    assert stand_in.find_spec("mmcv._other", None) is None
+
+
+def test_whatever_is_imported_first(tmp_path, capsys):
+    """MMDetection's own tools import it before they read a config."""
+    command.main(tmp_path)
+    assert capsys.readouterr().out.startswith(f"wrote {tmp_path}/mmcv_stand_in.pth; ")
+    code = f"""import site, sys
+sys.meta_path = [finder for finder in sys.meta_path if type(finder).__name__ != "StandIn"]
+sys.modules.pop("mmcv_stand_in", None)
+site.addsitedir({str(tmp_path)!r})
+assert {NAME!r} not in sys.modules and "torch" not in sys.modules, "a start of Python takes no longer"
+import mmdet.models
+print(sys.modules[{NAME!r}].nms.__qualname__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "Operators.nms"
+
+
+def test_the_line_of_the_environment_does_nothing_without_the_project(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", command.LINE], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,6 +1,7 @@
 """Scenes are read in windows as the whole image would be."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hivit_det.scenes import detection_files
 from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import Detections
 from saratrx import sar_image
+from saratrx.errors import InputError
 from saratrx.sar_image import ImageError
 
 RNG = np.random.default_rng(0)
@@ -133,6 +135,44 @@ def test_geojson_maps_back_onto_the_pixels(tmp_path):
         assert [feature["properties"]["class"] for feature in content["features"]] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:4326", None),
+        ("EPSG:4326", Affine(1, 0, 0, 0, -1, 0)),  # rows counted from below
+        ("EPSG:32650", Affine(1, 0, 0, 0, -1, 70)),
+        ("EPSG:4326", Affine(10, 0, 0, 0, -10, 0)),  # degrees in the hundreds
+        ("EPSG:4326", Affine(1e-4, 0, 10, 0, -1e-4, 95)),  # beyond the pole
+        ("EPSG:32650", Affine(10, 0, 500000, 0, 0, 4000000)),  # a line
+        (None, UTM["transform"]),
+    ],
+)
+def test_pixels_without_a_place_on_the_map_have_no_map_coordinates(tmp_path, crs, transform):
+    how = {"crs": crs} | ({"transform": transform} if transform else {})
+    scene = open_scene(write_tiff(tmp_path / "scene.tif", GREY, **how))
+    assert scene.crs is None
+    assert scene.map_coordinates([(12, 8)]) == [(12, 8)]
+    written = detection_files.write_all(tmp_path / "out", scene, detections((3.0, 5.0, 20.0, 11.0)))
+    assert [path.suffix for path in written] == [".json", ".csv", ".jpg"]
+
+
+def test_degrees_to_the_pole_and_the_date_line_are_map_coordinates(tmp_path):
+    transform = Affine(180 / 90, 0, 0, 0, -90 / 70, 90)
+    scene = open_scene(write_tiff(tmp_path / "scene.tif", GREY, crs="EPSG:4326", transform=transform))
+    assert np.allclose(scene.map_coordinates([(90, 0)]), [(180, 90)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_control_points_on_one_line_are_no_map_coordinates(tmp_path, count):
+    points = [GroundControlPoint(row=8 * i, col=8 * i, x=10 + i / 10, y=50 + i / 10) for i in range(count)]
+    path = write_tiff(tmp_path / "gcp.tif", GREY)
+    with rasterio.open(path, "r+") as file:
+        file.gcps = (points, "EPSG:4326")
+    scene = open_scene(path)
+    assert scene.crs is None
+    assert scene.map_coordinates([(12, 8)]) == [(12, 8)]
+
+
 def test_control_points_are_map_coordinates_too(tmp_path):
     points = [
         GroundControlPoint(row=row, col=column, x=10 + column * 0.01 + row * 0.001, y=50 - row * 0.02)
@@ -172,3 +212,45 @@ def test_files_hold_what_was_found(tmp_path):
     assert (
         json.loads(detection_files.write_all(tmp_path, open_scene(path), nothing)[0].read_text())["annotations"] == []
     )
+
+
+@pytest.mark.parametrize("name", ["舰船", "a$b$c_1", "\u0e17\u0e14", "a\nb", ""])
+def test_a_class_of_any_name_ends_no_run(tmp_path, name):
+    scene = open_scene(write_tiff(tmp_path / "scene.tif", GREY))
+    found = Detections(torch.tensor([[3.0, 25, 20, 31]]), torch.tensor([0.9]), torch.tensor([0]), (name,))
+    written = detection_files.write_all(tmp_path, scene, found)
+    assert json.loads(written[0].read_text())["categories"] == [{"id": 1, "name": name}]
+    assert Image.open(written[2]).size == (90, 70)
+
+
+def test_names_are_drawn_in_a_font_that_has_their_signs():
+    font = detection_files.font_for("корабль")  # Matplotlib's own font has it, Pillow's has not
+    assert set(map(ord, "корабль")) <= detection_files.signs_of(font.path)
+    assert detection_files.drawable("корабль", font) == "корабль"
+    nowhere = "\U0010f123"
+    font = detection_files.font_for(nowhere)
+    assert detection_files.drawable(f"a{nowhere}", font) == r"a\U0010f123"
+
+
+def test_a_scene_whose_name_is_not_utf8_is_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"sc\xe9ne.png")
+    Image.fromarray(GREY).save(path)
+    written = detection_files.write_all(tmp_path, open_scene(path), detections((3.0, 5.0, 20.0, 11.0)))
+    assert os.fsencode(written[0].name) == b"sc\xe9ne_targets.json"
+    assert json.loads(written[0].read_text())["images"][0]["file_name"] == path.name
+
+
+def test_a_folder_in_the_way_is_told(tmp_path):
+    detection_files.refuse_folders(tmp_path, tmp_path / "scene.tif")
+    (tmp_path / "scene_targets.geojson").mkdir()
+    with pytest.raises(InputError, match=r"scene_targets.geojson is a folder, and would be written to"):
+        detection_files.refuse_folders(tmp_path, tmp_path / "scene.tif")
+
+
+def test_a_large_png_of_one_bit_is_read(tmp_path):
+    white = np.zeros((4000, 6000), bool)
+    white[2000:2032, 3000:3032] = True
+    Image.fromarray(white).save(tmp_path / "scene.png")
+    scene = open_scene(tmp_path / "scene.png")
+    assert (scene.height, scene.width) == (4000, 6000)
+    assert np.array_equal(scene.read(2900, 1900, 256, 256) == 255, white[1900:2156, 2900:3156])

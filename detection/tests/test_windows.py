@@ -13,10 +13,11 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
-from torchvision.ops import box_iou
+from torchvision.ops import batched_nms, box_iou
 
 from hivit_det.scenes import merge as merging
-from hivit_det.scenes.merge import cut_by_window, merge, overlap_where_both_see
+from hivit_det.scenes import windows
+from hivit_det.scenes.merge import cut_by_window, merge, overlap, overlap_where_both_see
 from hivit_det.scenes.scene import ArrayScene
 from hivit_det.scenes.windows import SceneDetector, read_ahead, starts
 from saratrx.checkpoint import CheckpointError
@@ -71,9 +72,9 @@ def test_overlap_where_both_see_equals_counted_pixels():
         return pixels
 
     first, first_frames, second, second_frames = boxes(8, 1), boxes(8, 10), boxes(9, 1), boxes(9, 10)
-    found = overlap_where_both_see(
-        *(torch.tensor(part).float() for part in (first, first_frames, second, second_frames))
-    )
+    pairs = [torch.tensor(part).float() for part in (first, first_frames, second, second_frames)]
+    i, j = torch.cartesian_prod(torch.arange(8), torch.arange(9)).T
+    found = overlap_where_both_see(pairs[0][i], pairs[1][i], pairs[2][j], pairs[3][j]).reshape(8, 9)
     for i, j in np.ndindex(8, 9):
         both = mask(first_frames[i]) & mask(second_frames[j])
         a, b = mask(first[i]) & both, mask(second[j]) & both
@@ -86,11 +87,15 @@ LEFT, RIGHT = (0, 0, 100, 100), (60, 0, 160, 100)  # two windows that share 40 p
 SCENE = (160, 100)
 
 
-def merged(*targets, nms=0.5):
-    """What is left of (box, score, label, window)."""
+def tensors(*targets):
+    """Boxes, scores, labels and windows of (box, score, label, window)."""
     boxes, scores, labels, frames = zip(*targets, strict=True)
-    parts = (torch.tensor(boxes).float(), torch.tensor(scores), torch.tensor(labels), torch.tensor(frames).float())
-    return merge(*parts, SCENE, nms).tolist()
+    return torch.tensor(boxes).float(), torch.tensor(scores), torch.tensor(labels), torch.tensor(frames).float()
+
+
+def merged(*targets, nms=0.5, how="union"):
+    """What is left of them."""
+    return merge(*tensors(*targets), SCENE, nms, how).tolist()
 
 
 def test_a_target_seen_whole_in_the_neighbour_wins():
@@ -111,8 +116,82 @@ def test_a_small_target_inside_a_large_one_stays():
 
 
 def test_of_two_parts_of_a_target_the_larger_stays():
-    left, right = ((30, 20, 100, 60), 0.9, 0, LEFT), ((60, 20, 155, 60), 0.5, 0, RIGHT)
-    assert merged(left, right) == [1]
+    left, right = ((30, 20, 100, 60), 0.9, 0, LEFT), ((60, 20, 155, 60), 0.5, 1, RIGHT)
+    for how, box in (("union", [30, 20, 155, 60]), ("best", [60, 20, 155, 60])):
+        assert merged(left, right, how=how) == [1]
+        boxes, *rest = tensors(left, right)
+        assert boxes[merge(boxes, *rest, SCENE, 0.5, how)].tolist() == [box]
+    beside = ((60, 55, 155, 95), 0.5, 0, RIGHT)  # another target's piece
+    assert merged(left, beside) == [0, 1]
+
+
+def seen_of(truth, size, window=1024, overlap=256):
+    """What windows show of a target: boxes, scores, labels, windows."""
+    found = []
+    for top in starts(size[1], window, overlap):
+        for left in starts(size[0], window, overlap):
+            frame = (left, top, left + window, top + window)
+            low, high = np.maximum(truth[:2], frame[:2]), np.minimum(truth[2:], frame[2:])
+            if (high - low > 2).all():
+                found.append(((*low, *high), 0.9, 0, frame))
+    return tensors(*found)
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [(500, 500, 1100, 560), (100, 500, 3100, 560), (0, 500, 4000, 560), (900, 200, 2500, 1800), (700, 700, 1100, 1100)],
+)
+def test_a_target_longer_than_the_overlap_comes_back_whole(truth):
+    boxes, *rest = seen_of(truth, (4000, 2000))
+    assert len(boxes) > 1
+    assert boxes[merge(boxes, *rest, (4000, 2000), 0.5)].tolist() == [list(truth)]
+    boxes, *rest = seen_of(truth, (4000, 2000))
+    kept = boxes[merge(boxes, *rest, (4000, 2000), 0.5, "best")]
+    assert all(
+        (box[:2] >= torch.tensor(truth[:2])).all() and (box[2:] <= torch.tensor(truth[2:])).all() for box in kept
+    )
+    assert len(kept) > 1 or kept.tolist() != [list(truth)]
+
+
+def test_boxes_that_no_window_cuts_are_merged_as_torchvision_does():
+    torch.manual_seed(0)
+    low = torch.rand(400, 2) * 300
+    boxes, scores, labels = (
+        torch.cat([low, low + torch.rand(400, 2) * 80 + 5], dim=1),
+        torch.rand(400),
+        torch.arange(400) % 3,
+    )
+    frames = torch.tensor([0.0, 0, 400, 400]).expand(400, 4)
+    expected = batched_nms(boxes, scores, labels, 0.3).tolist()
+    assert merge(boxes, scores, labels, frames, (400, 400), 0.3).tolist() == expected
+    assert 50 < len(expected) < 350
+
+
+def test_merging_compares_boxes_that_touch_alone(monkeypatch):
+    compared = []
+
+    def counted(first, second):
+        compared.append(len(first))
+        return overlap(first, second)
+
+    monkeypatch.setattr(merging, "overlap", counted)
+    counts = []
+    for side in (5, 10):
+        torch.manual_seed(0)
+        corner = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), dim=2).reshape(
+            -1, 2
+        )
+        low = torch.rand(len(corner), 50, 2) * 964 + 20
+        start = (corner * 768)[:, None].expand(-1, 50, -1)
+        boxes = torch.cat([low + start, low + start + torch.rand(low.shape) * 30 + 10], dim=2).reshape(-1, 4)
+        frames = torch.cat([start, start + 1024], dim=2).reshape(-1, 4).float()
+        compared.clear()
+        labels = torch.zeros(len(boxes), dtype=torch.int64)
+        merge(boxes, torch.rand(len(boxes)), labels, frames, (768 * side + 256,) * 2, 0.5)
+        counts.append(sum(compared))
+    assert counts[0] > 0
+    assert counts[1] < 6 * counts[0]  # four times as many boxes
+    assert counts[1] < 20 * 50 * 100
 
 
 def test_whole_targets_are_merged_by_class():
@@ -155,9 +234,9 @@ class BrightSquares(SceneDetector):
 
 
 @pytest.mark.parametrize(("window", "overlap", "batch"), [(128, 40, 3), (200, 31, 1), (64, 33, 50), (2000, 100, 8)])
-@pytest.mark.parametrize("pairs", [1, 500_000])
-def test_every_target_is_found_once(monkeypatch, window, overlap, batch, pairs):
-    monkeypatch.setattr(merging, "PAIRS_AT_ONCE", pairs)
+@pytest.mark.parametrize("at_once", [7, 20_000])
+def test_every_target_is_found_once(monkeypatch, window, overlap, batch, at_once):
+    monkeypatch.setattr(merging, "BOXES_AT_ONCE", at_once)
     rng = np.random.default_rng(2)
     values = rng.integers(0, 90, (470, 610), dtype=np.uint8)
     expected = set()
@@ -217,7 +296,7 @@ def test_a_checkpoint_of_another_detector_is_refused(trained, tmp_path):
         SceneDetector(Config.fromfile(trained / "small.py"), tmp_path / "less.pth", "cpu")
 
 
-def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_path):
+def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_path, monkeypatch):
     values = np.random.default_rng(3).gamma(1.0, 40.0, (150, 210)).clip(0, 255).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "scene.png")
     start = [trained / "small.py", trained / "small.pth", tmp_path / "scene.png"]
@@ -228,20 +307,34 @@ def test_the_command_writes_all_files_and_refuses_in_one_sentence(trained, tmp_p
     content = json.loads((tmp_path / "found/scene_targets.json").read_text())
     assert {box["category_id"] for box in content["annotations"]} == {2}
     assert f"scene.png: ship {len(content['annotations'])}; wrote" in done.stdout
+    assert done.stdout.splitlines()[-1] == "wrote found; next: look at found/scene_targets.jpg"
+    (tmp_path / "torn.tif").write_bytes(b"II*\0")
     cases = {
-        "--overlap 96: must be from 0 to less than --window 96": [*start, "--window", 96, "--overlap", 96],
-        "--window 0: must be at least 1": [*start, "--window", 0],
-        "--batch 0: must be at least 1": [*start, "--batch", 0],
         "--classes tank: the config has vehicle, ship": [*start, "--classes", "tank"],
         "--device cuda:99: ": [*start, "--device", "cuda:99"],
-        f"--output_dir {tmp_path / 'scene.png'} cannot be made: ": [*start, "--output_dir", tmp_path / "scene.png"],
-        "scene: several scenes have this name": [*start, tmp_path / "scene.tif"],
-        "absent.tif: no such file": [*start[:2], "absent.tif"],
-        "absent.pth: no such file": [start[0], "absent.pth", start[2]],
-        "absent.py: no such file": ["absent.py", *start[1:]],
+        "torn.tif cannot be read as an image": [*start, "torn.tif"],  # before anything is written
+        f"--window 1 --overlap 0: {start[2]} would have 31,500 windows, above 30,000": [*start, "--window", 1],
+        "--window 200 --batch 1000: 30,000,000 pixels of ": [*start, "--window", 200, "--batch", 1000],
+        f"{tmp_path}/taken/scene_targets.csv is a folder": [*start, "--output_dir", tmp_path / "taken"],
     }
+    (tmp_path / "taken/scene_targets.csv").mkdir(parents=True)
+    monkeypatch.setattr(windows, "MAX_WINDOWS", 30_000)
+    monkeypatch.setenv("SARATRX_MAX_PIXELS", str(10**7))
     for sentence, arguments in cases.items():
         done = run_here("huge_image_infer.py", *arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {sentence}")
         assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("detections/*"))
+
+
+def test_a_config_and_its_heads_must_fit(trained, tmp_path):
+    text = (trained / "small.py").read_text()
+    (tmp_path / "five.py").write_text(f"{text}\nmodel['roi_head']['bbox_head']['num_classes'] = 5\n")
+    (tmp_path / "other.py").write_text(f"{text}\nmodel['type'] = 'NothingLikeIt'\n")
+    for name, sentence in (
+        ("five", "num_classes is 5, and the data set has 2 classes"),
+        ("other", "cannot be built: "),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            SceneDetector(Config.fromfile(tmp_path / f"{name}.py"), trained / "small.pth", "cpu")

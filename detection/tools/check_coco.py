@@ -9,6 +9,7 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 try:
     import coco_annotations  # noqa: F401
@@ -20,8 +21,11 @@ except ImportError as error:  # its text says what does not fit
     sys.exit(f"error: {error}")
 
 from coco_annotations.coco_check import check, examples, find, table
+from coco_annotations.installation import import_or_exit
+from coco_annotations.run_options import wrong_config
 from saratrx.command_line import option, parse
-from saratrx.errors import InputError, exit_on_input_error
+from saratrx.errors import InputError, exit_on_input_error, first_line, raise_problems
+from saratrx.files import is_file, is_folder
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,13 @@ class CheckOptions:
     """What is checked."""
 
     data: Path = option(positional=True, help="the data set's folder, or one annotation file")
-    config: Path | None = option(None, help="compare the classes with this config's")
+    config: Path | None = option(None, help="compare the classes with this config's, and with what its heads expect")
+
+    def __post_init__(self) -> None:
+        problems = wrong_config(self.config) if self.config else []
+        if not is_file(self.data) and not is_folder(self.data):
+            problems.append(f"{self.data}: no such file or folder; give a data set's folder or an annotation file")
+        raise_problems(problems)
 
 
 def main() -> int:
@@ -37,37 +47,55 @@ def main() -> int:
     (options,) = parse([CheckOptions], "Check a detection set in COCO form.", hyphens=True)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # JSON can hold names that no terminal can show
-    classes = read_classes(options.config) if options.config else None
     files, others = find(options.data)
+    classes, wrong_heads = read_config(options.config) if options.config else (None, [])
     if others:
         print(f"left out, as other JSON: {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
     check(files, classes)
     print(table(files) + examples(files))
-    problems = sum(file.problems() for file in files)
+    if wrong_heads:
+        print(f"\nheads of {options.config} for other classes")
+    for head in wrong_heads:
+        print(f"  model.{head}")
+    problems = sum(file.problems() for file in files) + len(wrong_heads)
     print(f"\nproblems: {problems or 'none'}")
     return 1 if problems else 0
 
 
-def read_classes(path: Path) -> set[str]:
-    """Read the classes of a config's data sets; only this needs MMDetection.
+def read_config(path: Path) -> tuple[set[str], list[str]]:
+    """Read the classes of a config's data sets, and which of its heads do not fit them; only this needs MMDetection.
 
     Raises:
-        InputError: if it cannot be read, or its three data sets do not have the same.
+        InputError: if it cannot be read or built, has no classes, or others in another of its data sets.
 
     """
-    try:
-        from hivit_det.running import open_config  # noqa: PLC0415 -- brings PyTorch, which no other check needs
-    except ImportError as error:  # its text says what does not fit
-        sys.exit(f"error: {error}")
+    running, data_sets = import_or_exit("hivit_det.running"), import_or_exit("hivit_det.data_sets")
+    cfg = running.open_config(path)
+    loaders = [cfg.get(f"{part}_dataloader") for part in ("train", "val", "test")]
+    datasets = [loader["dataset"] for loader in loaders if isinstance(loader, dict) and loader.get("dataset")]
+    if not datasets:
+        raise InputError(f"{path} has no classes for training, validation and test: it has no data set")
+    classes, *others = (data_sets.classes_of(dataset) for dataset in datasets)
+    if any(other != classes for other in others):
+        raise InputError(
+            f"{path} has not the same classes for training, validation and test, in the same order; give them the same"
+        )
+    return set(classes), data_sets.wrong_heads(build(cfg), classes) if cfg.get("model") else []
 
-    cfg = open_config(path)
+
+def build(cfg: Any) -> Any:
+    """Build the model of a config, without weights.
+
+    Raises:
+        InputError: if that fails.
+
+    """
+    registry = import_or_exit("mmdet.registry")
+    import_or_exit("mmengine.registry").init_default_scope("mmdet")
     try:
-        train, *others = (set(cfg[f"{part}_dataloader"].dataset.metainfo.classes) for part in ("train", "val", "test"))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} has no classes for training, validation and test: {error}") from error
-    if others != [train, train]:
-        raise InputError(f"{path} has not the same classes for training, validation and test; give them the same")
-    return train
+        return registry.MODELS.build(cfg.model)
+    except Exception as error:  # a config can name anything
+        raise InputError(f"the model of {cfg.filename} cannot be built: {first_line(error)}") from error
 
 
 if __name__ == "__main__":

@@ -18,23 +18,29 @@ except ImportError as error:  # its text says what does not fit
 from coco_annotations.voc import VocOptions, convert, xml_files
 from saratrx.command_line import parse
 from saratrx.errors import exit_on_input_error
-from saratrx.files import refused_if_unwritable, write_json
+from saratrx.files import refused_if_unwritable, try_writing, write_json
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 
 def main() -> None:
     """Convert as the options say, and print what was found."""
     (options,) = parse([VocOptions], "Convert Pascal VOC annotations to a COCO annotation file.", hyphens=True)
     paths = xml_files(options.xml_folder, options.list)
+    try_writing(options.output.parent, "output")
     content = convert(paths, options.images, options.classes, options.from_zero)
     with refused_if_unwritable(options.output):
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.output, content)
     boxes = content["annotations"]
     difficult = sum(box["iscrowd"] for box in boxes)
-    print(f"{options.output}: {len(content['images'])} images, {len(boxes)} boxes, {difficult} of them difficult")
+    log.info(
+        "%s: %d images, %d boxes, %d of them difficult", options.output, len(content["images"]), len(boxes), difficult
+    )
     counts = Counter(box["category_id"] for box in boxes)
     for category in content["categories"]:
-        print(f"{counts[category['id']]:8} {category['name']}")
+        log.info("%8d %s", counts[category["id"]], category["name"])
+    log.info("wrote %s; next: python tools/check_coco.py %s", options.output, options.output)
 
 
 if __name__ == "__main__":

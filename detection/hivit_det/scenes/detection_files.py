@@ -2,16 +2,41 @@
 
 import csv
 import io
+from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from hivit_det.scenes.scene import Scene
 from hivit_det.scenes.windows import Detections
-from saratrx.files import refused_if_unwritable, write_bytes, write_json, write_text
+from saratrx.errors import InputError
+from saratrx.files import is_folder, refused_if_unwritable, write_bytes, write_json, write_text
 
 PICTURE_SIDE = 2048  # px
+FONT_SIZE = 13
+BOXES_ALONE = "Last Resort High-Efficiency"  # Matplotlib's font that has a box for every sign
+SUFFIXES = (".json", ".csv", ".jpg", ".geojson")
+
+
+def target_path(folder: Path, scene_path: Path, suffix: str) -> Path:
+    """Where a form of what is found in a scene goes."""
+    return folder / f"{scene_path.stem}_targets{suffix}"
+
+
+def refuse_folders(folder: Path, scene_path: Path) -> None:
+    """See that no folder stands where `write_all` will write.
+
+    Raises:
+        InputError: naming it.
+
+    """
+    for suffix in SUFFIXES:
+        path = target_path(folder, scene_path, suffix)
+        if is_folder(path):
+            raise InputError(f"{path} is a folder, and would be written to: move it, or give another --output_dir")
 
 
 def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
@@ -30,7 +55,7 @@ def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, write in writers.items():
-        written.append(folder / f"{scene.path.stem}_targets{suffix}")
+        written.append(target_path(folder, scene.path, suffix))
         with refused_if_unwritable(written[-1]):
             write(written[-1], scene, found)
     return written
@@ -90,14 +115,38 @@ def write_picture(path: Path, scene: Scene, found: Detections) -> None:
     picture = Image.fromarray(grey).convert("RGB")
     pen = ImageDraw.Draw(picture)
     colours = [tuple(int(255 * value) for value in colour) for colour in mpl.color_sequences["tab10"]]
-    font = ImageFont.load_default(size=13)
+    font = font_for("".join(found.classes))
     for label, (name, score, box) in zip(found.labels.tolist(), rows(found), strict=True):
         colour = colours[label % len(colours)]
         x1, y1, x2, y2 = (value * scale for value in box)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
-        text, place = f"{name} {score:.2f}", (x1, max(0, y1 - 15))
+        text, place = f"{drawable(name, font)} {score:.2f}", (x1, max(0, y1 - 15))
         pen.rectangle(pen.textbbox(place, text, font=font), fill=(0, 0, 0))
         pen.text(place, text, fill=colour, font=font)
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=90)
     write_bytes(path, content.getvalue())
+
+
+def font_for(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Choose a font: Pillow's own for ASCII, else an installed one that has all signs of a text, if there is one."""
+    if not text.isascii():
+        for font in font_manager.fontManager.ttflist:
+            if font.name != BOXES_ALONE and set(map(ord, text)) <= signs_of(font.fname):
+                return ImageFont.truetype(font.fname, FONT_SIZE)
+    return ImageFont.load_default(size=FONT_SIZE)
+
+
+def drawable(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    r"""Give a text as a font can draw it: in Pillow's own, which knows few other signs, these are escaped (\u8230)."""
+    has_all = isinstance(font, ImageFont.FreeTypeFont) and isinstance(font.path, str)
+    return text if has_all else text.encode("ascii", "backslashreplace").decode()
+
+
+@cache
+def signs_of(path: str) -> frozenset[int]:
+    """Give the code points that a font file has; none if it cannot be read."""
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()

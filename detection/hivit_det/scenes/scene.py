@@ -3,20 +3,28 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rasterio import DatasetReader
 from rasterio.enums import Resampling
 from rasterio.transform import AffineTransformer, GCPTransformer
 from rasterio.windows import Window
 
 from saratrx import sar_image
 from saratrx.errors import first_line
+from saratrx.files import is_file
 from saratrx.grey_scale import Grey, GreyScale, sample
+from saratrx.reporting import get_logger
 from saratrx.sar_image import ImageError
+
+log = get_logger(__name__)
+
+LARGEST_DEGREES = (360.001, 90.001)  # of a longitude, as some count it, and a latitude; a pixel's edge may round
 
 
 class Scene(ABC):
@@ -76,15 +84,7 @@ class RasterScene(Scene):
         self.path = path
         self.tiff = sar_image.open_tiff(path, path)
         self.height, self.width = self.tiff.height, self.tiff.width
-        file = self.tiff.file
-        points, crs = file.gcps
-        if not file.transform.is_identity:
-            self.mapping, crs = AffineTransformer(file.transform), file.crs
-        elif points:  # Sentinel-1 products
-            self.mapping = GCPTransformer(points, tps=True)
-        else:  # whatever its coordinate system, pixels have no place in it
-            self.mapping = None
-        self.crs = crs.to_string() if crs and self.mapping else None
+        self.mapping, self.crs = mapping_of(path, self.tiff.file)
         with self.as_image_error():
             self.tiff.scale  # noqa: B018 -- taken now, so that a torn file is told at once
 
@@ -115,6 +115,31 @@ class RasterScene(Scene):
             raise ImageError(f"{self.path} {error}") from error
 
 
+def mapping_of(path: Path, file: DatasetReader) -> tuple[AffineTransformer | GCPTransformer | None, str | None]:
+    """Give what turns pixels of a file into map coordinates, and the name of these; None for both if it has neither.
+
+    A coordinate system is no help where pixels have no place in it: without a transform, with one that only counts
+    pixels, from above or from below, with control points on one line, or where it leads beyond the poles.
+    """
+    try:
+        points, crs = file.gcps
+        transform = file.transform
+        counting = [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, -1, 0), (1, 0, 0, 0, -1, file.height)]
+        if tuple(transform)[:6] not in counting and transform.determinant:
+            mapping, crs = AffineTransformer(transform), file.crs
+        elif points and np.linalg.matrix_rank([(1, point.row, point.col) for point in points]) == 3:  # Sentinel-1
+            mapping = GCPTransformer(points, tps=True)
+        else:
+            return None, None
+        rows, columns = zip(*product((0, file.height), (0, file.width)), strict=True)
+        corners = np.abs(mapping.xy(rows, columns, offset="ul"))
+        is_on_earth = crs and not (crs.is_geographic and (corners.max(axis=1) > LARGEST_DEGREES).any())
+        return (mapping, crs.to_string()) if is_on_earth and np.isfinite(corners).all() else (None, None)
+    except Exception as error:  # damaged tags make GDAL raise anything at all
+        log.warning("%s: its map coordinates cannot be used: %s", path, first_line(error))
+        return None, None
+
+
 def open_scene(path: str | Path) -> Scene:
     """Open an image file for reading in windows.
 
@@ -126,10 +151,13 @@ def open_scene(path: str | Path) -> Scene:
 
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise ImageError(f"{path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {first_line(error)}") from error
     if start in sar_image.TIFF_STARTS or path.suffix.lower() in (".tif", ".tiff"):
         return RasterScene(path)
     if path.suffix.lower() == ".npy":

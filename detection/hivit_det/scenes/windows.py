@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,37 +16,18 @@ from mmengine.registry import init_default_scope
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hivit_det.scenes.merge import merge
+from coco_annotations.scene_options import wrong_overlap
+from hivit_det.data_sets import annotation_sets, check_heads, classes_of
+from hivit_det.exact_boxes import keep_boxes_exact
+from hivit_det.scenes.merge import merge as merge_windows
 from hivit_det.scenes.scene import Scene
 from hivit_det.weights import load_detector
-from saratrx.command_line import at_least, option
-from saratrx.errors import raise_problems
+from saratrx.errors import InputError, first_line, raise_problems
+from saratrx.sar_image import max_pixels
 
-Placed = tuple[tuple[int, int], NDArray[np.uint8]]  # left and top in the scene, and the window
-
-
-@dataclass(frozen=True)
-class WindowOptions:
-    """How it looks."""
-
-    window: int = option(1024, help="side of the windows in pixels")
-    overlap: int | None = option(None, help="pixels that windows share, more than a target", default_text="a quarter")
-    batch: int | None = option(None, help="windows at once", default_text="8 on a GPU, else 1")
-    score: float = option(0.3, help="targets below are dropped")
-    nms: float = option(0.5, help="boxes that overlap more are one target")
-    amp: bool = option(False, help="compute in bfloat16: faster, nearly the same")
-
-    def __post_init__(self) -> None:
-        problems = at_least(1, window=self.window, batch=self.batch)
-        if self.window >= 1 and self.overlap is not None:
-            problems += wrong_overlap(self.window, self.overlap)
-        raise_problems(problems)
-
-
-def wrong_overlap(window: int, overlap: int) -> list[str]:
-    """Say what is wrong with an overlap, if anything is."""
-    is_right = 0 <= overlap < window
-    return [] if is_right else [f"--overlap {overlap}: must be from 0 to less than --window {window}"]
+Corner = tuple[int, int]  # left and top of a window in the scene
+Placed = tuple[Corner, NDArray[np.uint8]]
+MAX_WINDOWS = 1_000_000  # of a scene: of 1,024 px, enough for 700,000 x 700,000
 
 
 @dataclass
@@ -82,19 +64,25 @@ class SceneDetector:
         device: where it runs.
 
     Raises:
+        InputError: if the model cannot be built, or has heads for other classes.
         CheckpointError: if the checkpoint is of another model.
 
     """
 
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | torch.device) -> None:
         init_default_scope("mmdet")
-        cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
-        model = MODELS.build(cfg.model)
-        load_detector(model, checkpoint)
+        try:
+            cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
+            model = MODELS.build(cfg.model)
+        except Exception as error:  # a config can name anything
+            raise InputError(f"the model of {cfg.filename} cannot be built: {first_line(error)}") from error
+        self.classes = tuple(classes_of(cfg.test_dataloader.dataset))
+        check_heads(model, self.classes)
+        load_detector(model, checkpoint, self.classes)
         self.device = torch.device(device)
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
-        self.classes = tuple(cfg.test_dataloader.dataset.metainfo.classes)
-        steps = cfg.test_dataloader.dataset.pipeline
+        keep_boxes_exact(self.model)  # under autocast, too
+        steps = next(annotation_sets(cfg.test_dataloader.dataset)).pipeline
         self.prepare = Compose([step for step in steps if not step["type"].startswith("Load")])
 
     def detect(
@@ -105,6 +93,7 @@ class SceneDetector:
         batch: int | None = None,
         score: float = 0.3,
         nms: float = 0.5,
+        merge: Literal["union", "best"] = "union",
         amp: bool = False,
         progress: bool = False,
     ) -> Detections:
@@ -113,24 +102,23 @@ class SceneDetector:
         Args:
             scene: where to look.
             window: side of the windows in pixels.
-            overlap: pixels that neighbouring windows share, to be larger than a target; by default a quarter of the
+            overlap: pixels that neighbouring windows share, best more than a target has; by default a quarter of the
                 window.
             batch: windows that go through the model at once; by default 8 on a GPU, and 1 on a CPU, where more do not
                 make it faster.
             score: targets below are dropped (and below the config's own threshold, 0.05 as published).
             nms: of boxes of one class that overlap by more, the best stays.
+            merge: of a target that no window shows whole, "union" joins the pieces, and "best" keeps the largest.
             amp: compute in bfloat16 where it is accurate enough.
             progress: show a bar.
 
         Raises:
-            InputError: if the overlap is not smaller than the window.
+            InputError: if the overlap is not smaller than the window, or windows are too many or too large.
 
         """
-        overlap = window // 4 if overlap is None else overlap
         batch = batch or (8 if self.device.type == "cuda" else 1)
         size = min(window, scene.width), min(window, scene.height)
-        rows, columns = starts(scene.height, window, overlap), starts(scene.width, window, overlap)
-        places = [(left, top) for top in rows for left in columns]
+        places = corners(scene, window, overlap, batch)
         found = [nothing()]
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=amp),
@@ -141,7 +129,7 @@ class SceneDetector:
                     found += self.detect_in_windows(scene, windows, score)
                 bar.update(looked_at)
         boxes, scores, labels, frames = (torch.cat(parts) for parts in zip(*found, strict=True))
-        kept = merge(boxes, scores, labels, frames, (scene.width, scene.height), nms)
+        kept = merge_windows(boxes, scores, labels, frames, (scene.width, scene.height), nms, merge)
         return Detections(boxes[kept], scores[kept], labels[kept], self.classes)
 
     @torch.inference_mode()
@@ -161,6 +149,32 @@ class SceneDetector:
             frame = corner + torch.tensor([0, 0, width, height])
             found.append((targets.bboxes + corner, targets.scores, targets.labels, frame.expand(len(targets), 4)))
         return found
+
+
+def corners(scene: Scene, window: int, overlap: int | None, batch: int | None) -> list[Corner]:
+    """Left and top of all windows of a scene, row by row; see `SceneDetector.detect`.
+
+    Raises:
+        InputError: if the overlap is not smaller than the window, or windows are too many or too large.
+
+    """
+    overlap = window // 4 if overlap is None else overlap
+    raise_problems(wrong_overlap(window, overlap))
+    at_once = min(window, scene.width) * min(window, scene.height) * (batch or 1)
+    if at_once > max_pixels():
+        raise InputError(
+            f"--window {window} --batch {batch or 1}: {at_once:,} pixels of {scene.path} at once are more than "
+            f"SARATRX_MAX_PIXELS={max_pixels()} allows; give a smaller one"
+        )
+    step = window - overlap
+    count = (1 + max(0, scene.width - window) // step) * (1 + max(0, scene.height - window) // step)
+    if count > MAX_WINDOWS:
+        raise InputError(
+            f"--window {window} --overlap {overlap}: {scene.path} would have {count:,} windows, above {MAX_WINDOWS:,}; "
+            "give larger windows, or a smaller overlap"
+        )
+    rows, columns = starts(scene.height, window, overlap), starts(scene.width, window, overlap)
+    return [(left, top) for top in rows for left in columns]
 
 
 def starts(length: int, window: int, overlap: int) -> list[int]:
