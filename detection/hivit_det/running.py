@@ -35,7 +35,7 @@ def open_config(path: Path) -> Config:
         cfg = Config.fromfile(path)
     except InputError:
         raise
-    except Exception as error:  # it is Python, and can fail in any way
+    except (Exception, SystemExit) as error:  # it is Python, and can fail in any way
         raise InputError(f"{path} cannot be read as a config: {type(error).__name__}, {first_line(error)}") from error
     return cfg
 
