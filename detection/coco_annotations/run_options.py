@@ -18,7 +18,7 @@ STARTED_BY = {"pytorch": "tools/dist_train.sh", "slurm": "tools/slurm_train.sh",
 class RunOptions:
     """The run."""
 
-    config: Path = option(positional=True, help="config file, such as configs/_hivit_/hivit_base_SSDD.py")
+    config: Path = option(positional=True, help="config file; it is Python and is run, so take one that you trust")
     work_dir: str | None = option(
         None, help="where logs, checkpoints and results go", default_text="work_dirs/<config>"
     )

@@ -18,7 +18,7 @@ LARGEST_BATCH = 1024
 class SceneOptions:
     """What is looked at, and for what."""
 
-    config: Path = option(positional=True, help="that the detector was trained with")
+    config: Path = option(positional=True, help="that the detector was trained with; it is Python and is run")
     checkpoint: Path = option(positional=True, help="of tools/train.py")
     scenes: tuple[Path, ...] = option(positional=True, help="GeoTIFF, TIFF, PNG, JPEG, BMP or .npy")
     output_dir: Path = option(Path("detections"), help="where files of what is found go")
