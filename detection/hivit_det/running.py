@@ -15,6 +15,7 @@ from mmengine.dist import get_rank
 
 from coco_annotations.run_options import RunOptions, wrong_config
 from hivit_det.data_sets import annotation_sets
+from saratrx.device import has_cuda
 from saratrx.errors import InputError, first_line, raise_problems
 from saratrx.reporting import get_logger
 
@@ -125,7 +126,7 @@ def processes(cfg: Config) -> Iterator[None]:
         InputError: if there are no GPUs, and the launcher is another than torchrun or the model has SyncBN.
 
     """
-    if cfg.launcher != "none" and not torch.cuda.is_available():
+    if cfg.launcher != "none" and not has_cuda():
         if cfg.launcher != "pytorch":
             raise InputError(f"--launcher {cfg.launcher} needs GPUs; on a CPU use tools/dist_train.sh")
         if "'type': 'SyncBN'" in str(cfg.model):
@@ -161,9 +162,10 @@ def check_devices() -> None:
     """Refuse a process without a GPU of its own, where there are GPUs.
 
     Raises:
-        InputError: naming the numbers.
+        InputError: naming the numbers; if there is a GPU that PyTorch cannot use.
 
     """
-    wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    there = torch.cuda.device_count() if has_cuda() else 0
     if there and wanted > there:
         raise InputError(f"{wanted} GPUs were asked for, and this machine has {there}")

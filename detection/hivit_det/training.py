@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -18,6 +17,7 @@ from hivit_det.runner import Run, formatted_once
 from hivit_det.running import is_first_process, processes, read_config
 from hivit_det.validation import hold_out
 from hivit_det.weights import bare, check_resumable, is_detector, read_detector, start_from_detector
+from saratrx.device import has_cuda
 from saratrx.errors import InputError
 from saratrx.output_folder import claimed
 
@@ -99,7 +99,7 @@ def scale_rate(cfg: Config) -> None:
 
 def use_mixed_precision(cfg: Config) -> None:
     """Compute in 16 bits what is accurate enough so; boxes stay float32."""
-    cfg.optim_wrapper.type = "AmpOptimWrapper" if torch.cuda.is_available() else "CpuAmpOptimWrapper"
+    cfg.optim_wrapper.type = "AmpOptimWrapper" if has_cuda() else "CpuAmpOptimWrapper"
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "ExactBoxesHook"}]
 
 

@@ -67,7 +67,7 @@ def run(script, *args, cwd, python=()):
     if script.endswith(".py"):
         command = [sys.executable, *python, *command]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=environment)
 
 

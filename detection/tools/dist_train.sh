@@ -8,6 +8,11 @@ if [ $# -lt 2 ] || ! [[ $2 =~ ^[1-9][0-9]*$ ]]; then
 fi
 config=$1 gpus=$2
 shift 2
-torchrun --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}" \
-    --master_port "${PORT:-29500}" --nproc_per_node "$gpus" \
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    place=(--standalone)  # on a free port
+else
+    place=(--nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}"
+        --master_port "${PORT:-29500}")
+fi
+torchrun "${place[@]}" --nproc_per_node "$gpus" \
     "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --seed 0 --launcher pytorch "$@"

@@ -12,4 +12,5 @@ gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-$((${GPUS:-8} < 8 ? ${GPUS:-8} : 8))}
 read -ra more <<< "${SRUN_ARGS:-}"
 srun -p "$partition" --job-name "$job" --gres "gpu:$per_node" --ntasks "$gpus" --ntasks-per-node "$per_node" \
     --cpus-per-task "${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 "${more[@]}" \
-    python "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --work-dir "$work_dir" --seed 0 --launcher slurm "$@"
+    bash -c 'export MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}; exec python "$@"' train \
+    "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --work-dir "$work_dir" --seed 0 --launcher slurm "$@"
