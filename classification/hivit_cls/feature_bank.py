@@ -28,6 +28,7 @@ from dassl.utils import mkdir_if_missing, write_json
 from dassl.utils.progress import Progress
 from hivit_cls.encoder import FrozenEncoder
 from saratrx.files import content_hash, refused_if_unwritable, write_bytes
+from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -97,6 +98,7 @@ class FeatureBank:
             DatasetWrapper(self.cfg, list(missing.values()), self.transform),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             num_workers=min(workers, len(os.sched_getaffinity(0))),
+            worker_init_fn=end_with_parent,
         )
         hashes = list(missing)
         computed: dict[str, torch.Tensor] = {}

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 
+from saratrx.loader_workers import end_with_parent
 from saratrx.seeds import derived_seed, seed_all
 
 
@@ -22,5 +23,9 @@ class SeedEachEpoch(Hook):
 
 @FUNCTIONS.register_module()
 def seed_worker(worker_id: int, **kwargs: object) -> None:
-    """Seed a loader's worker by what its process has drawn for it; for `worker_init_fn`, without persistent workers."""
+    """Seed a loader's worker by what its process has drawn for it, and let it end with that; for `worker_init_fn`.
+
+    In training without persistent workers, whose numbers would follow from the epoch of the start.
+    """
+    end_with_parent(worker_id)
     seed_all(torch.initial_seed() % 2**32)

@@ -15,6 +15,7 @@ from dassl.data.transforms import build_transform
 from dassl.data.transforms.transforms import Transform
 from dassl.utils import read_image
 from saratrx.errors import InputError
+from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -94,6 +95,7 @@ def build_data_loader(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+        worker_init_fn=end_with_parent,
     )
 
 

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from saratrx import sar_image
 from saratrx.errors import InputError, first_line
+from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -222,7 +223,14 @@ def decoded(paths: list[str]) -> Iterator[tuple[NDArray[np.uint8], int] | str]:
     """Decode all files as `Decoded` does, in order; say now and then how many are done."""
     cores = len(os.sched_getaffinity(0))
     generator = torch.Generator()  # its own, or it would draw from the global one
-    loader = DataLoader(Decoded(paths), batch_size=16, num_workers=cores, collate_fn=list, generator=generator)
+    loader = DataLoader(
+        Decoded(paths),
+        batch_size=16,
+        num_workers=cores,
+        collate_fn=list,
+        generator=generator,
+        worker_init_fn=end_with_parent,
+    )
     begun = last_line = time.perf_counter()
     done = 0
     for batch in loader:

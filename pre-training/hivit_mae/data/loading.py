@@ -19,6 +19,7 @@ from hivit_mae.data.shards import ShardImages, count_images, find_shards
 from hivit_mae.data.source import ImageSource, Sample
 from hivit_mae.run.options import DataOptions
 from saratrx.errors import InputError
+from saratrx.loader_workers import end_with_parent
 
 PREFETCHED = 2  # batches of each worker, DataLoader's default
 BYTES_OF_A_PIXEL = 4  # float32
@@ -188,8 +189,9 @@ def check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
             )
 
 
-def outlive_signals(_worker: int) -> None:
+def outlive_signals(worker: int) -> None:
     """Let a loader worker live on: a signal for all processes of a job is for the main one, which ends its workers."""
+    end_with_parent(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads: the next one waits for it
