@@ -175,6 +175,8 @@ def set_key(cfg: CfgNode, key: str, value: Any, where: str = "") -> None:
         value = as_float(value)
     try:
         cfg.merge_from_list([key, value])
+        if current(cfg, key) is None is not default:  # yacs takes that for any value
+            raise ValueError("no value")
     except (KeyError, ValueError, AttributeError, AssertionError, SyntaxError, RecursionError, MemoryError) as error:
         kind = next((text for type_, text in KINDS.items() if isinstance(default, type_)), type(default).__name__)
         shown = ast.literal_eval(value) if isinstance(default, str) and isinstance(value, str) else value

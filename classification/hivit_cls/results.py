@@ -128,7 +128,7 @@ def read_log(path: Path, keyword: str = "accuracy", after: str = FINISHED) -> fl
         if line.startswith("epoch ["):
             begun, value = False, None
         begun = begun or line.strip() == after
-        found = re.match(rf"\* {re.escape(keyword)}: ([\d.]+)%", line.strip())
+        found = re.match(rf"\* {re.escape(keyword)}: (\d{{1,9}}(\.\d*)?)%", line.strip())
         if begun and found:
             value = float(found[1])
     return value

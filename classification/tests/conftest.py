@@ -2,6 +2,8 @@ import pytest
 import torch
 from small_sets import options, vehicles
 
+import hivit_cls.datasets
+import hivit_cls.trainers  # noqa: F401 -- registers them, as a run does
 import train
 from dassl.utils import set_random_seed
 from hivit_cls import encoder

@@ -231,7 +231,27 @@ def test_damaged_checkpoints_are_refused(tmp_path):
     assert load_checkpoint(files[0])["epoch"] == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"\0\0", b"../../else", b"model.pth.tar-9", b"checkpoint"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "emptied"])
+def test_a_torn_checkpoint_costs_the_epochs_since_the_one_before(tmp_path, damage):
+    model = torch.nn.Linear(3, 2)
+    for epoch in (5, 10, 15):
+        torch.nn.init.constant_(model.bias, epoch)
+        save_checkpoint({"state_dict": model.state_dict(), "epoch": epoch}, tmp_path)
+    newest = tmp_path / "model.pth.tar-15"
+    data = newest.read_bytes()
+    newest.write_bytes({"cut": data[:100], "changed": data[:-9] + bytes(9), "emptied": b""}[damage])
+    fresh = torch.nn.Linear(3, 2)
+    assert resume_from_checkpoint(tmp_path, fresh) == 10
+    assert (fresh.bias == 10).all()
+    for epoch in (5, 10):
+        (tmp_path / f"model.pth.tar-{epoch}").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"model\.pth\.tar-5"):
+        resume_from_checkpoint(tmp_path, fresh)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"\0\0", b"../../else", b"model.pth.tar-9", b"checkpoint", b"n" * 300]
+)
 def test_a_damaged_pointer_does_not_stop_a_resume(tmp_path, content):
     model = torch.nn.Linear(3, 2)
     for epoch in (2, 10):

@@ -136,6 +136,12 @@ def test_logs_are_read_where_there_are_no_results(tree, parse):
     assert read_experiment(folder).values == VALUES
 
 
+def test_numbers_in_a_log_that_cannot_be_accuracies_do_not_count(tmp_path):
+    for text in ("9" * 400, "1.2.3", "nan", "-1"):
+        (tmp_path / "log.txt").write_text(f"Finish training\n* accuracy: {text}%\n")
+        assert read_log(tmp_path / "log.txt", after="Finish training") is None
+
+
 def test_results_without_training(tree, parse):
     folder = tree / "tests"
     for seed in range(2):

@@ -67,6 +67,8 @@ VALUES = {  # of a key: what the sentence says
     ("OPTIM.STEPSIZE", "()"): "OPTIM.STEPSIZE []: must be one or more",
     ("OPTIM.LEARNING_RATE", "1"): "OPTIM.LEARNING_RATE: no such key; did you mean OPTIM.",
     ("OPTIM", "3"): "OPTIM 3: holds keys of its own, such as OPTIM.NAME",
+    ("SEED", "None"): "SEED None: must be",
+    ("INPUT.SIZE", "None"): "INPUT.SIZE None: must be",
     ("SEED", "1" + 23 * "0"): "SEED 100000000000000000000000: must be from",
     ("DATALOADER.TRAIN_X.BATCH_SIZE", "0"): "DATALOADER.TRAIN_X.BATCH_SIZE 0: must be from 1",
     ("DATALOADER.TEST.BATCH_SIZE", "-5"): "DATALOADER.TEST.BATCH_SIZE -5: must be from 1",

@@ -13,12 +13,13 @@ from dassl.utils.tools import mkdir_if_missing
 from saratrx import checkpoint as saratrx_checkpoint
 from saratrx.checkpoint import CheckpointError, LoadReport, load_all, read_checkpoint
 from saratrx.errors import first_line
-from saratrx.files import refused_if_unwritable, write_text
+from saratrx.files import is_file, refused_if_unwritable, write_text
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 BEST = "model-best.pth.tar"
 MOST_EPOCHS = 10**9
+LONGEST_NAME = 300  # characters that a sentence shows
 
 
 def save_checkpoint(
@@ -96,17 +97,30 @@ def newest_checkpoint(folder: str | Path) -> Path:
         CheckpointError: without that file, or any checkpoint.
 
     """
+    return checkpoints_in(folder)[0]
+
+
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """List the checkpoints of a folder: the one that the file `checkpoint` names, then the others, latest epoch first.
+
+    Raises:
+        CheckpointError: without that file, or any checkpoint.
+
+    """
     pointer = Path(folder, "checkpoint")
-    if not pointer.is_file():
+    if not is_file(pointer):
         raise CheckpointError(f"{folder} holds nothing to resume: there is no file named checkpoint")
     named = Path(folder, Path(pointer.read_text(encoding="utf-8", errors="replace").strip().replace("\0", "")).name)
-    if named.is_file() and named != pointer:
-        return named
     found = [(path.name.removeprefix("model.pth.tar-"), path) for path in Path(folder).glob("model.pth.tar-*")]
-    numbered = [(int(epoch), path) for epoch, path in found if epoch.isdecimal()]
-    if not numbered:
-        raise CheckpointError(f"{named}, which {pointer} names, is not there; start anew in another folder")
-    return max(numbered)[1]
+    others = [
+        path for _, path in sorted(((int(epoch), path) for epoch, path in found if epoch.isdecimal()), reverse=True)
+    ]
+    first = [named] if is_file(named) and named != pointer else []
+    if not first + others:
+        raise CheckpointError(
+            f"{str(named)[:LONGEST_NAME]}, which {pointer} names, is not there; start anew in another folder"
+        )
+    return first + [path for path in others if path not in first]
 
 
 def resume_from_checkpoint(
@@ -115,14 +129,13 @@ def resume_from_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> int:
-    """Load the newest checkpoint of a folder; return the number of epochs that it has seen.
+    """Load the newest checkpoint of a folder that can be read; return the number of epochs that it has seen.
 
     Raises:
-        CheckpointError: if there is none, or it cannot be read or is another model's.
+        CheckpointError: if there is none, none can be read, or it is another model's.
 
     """
-    path = newest_checkpoint(fdir)
-    checkpoint = load_checkpoint(path)
+    path, checkpoint = newest_whole(fdir)
     load_all(model, checkpoint["state_dict"], path)
     for part, name in ((optimizer, "optimizer"), (scheduler, "scheduler")):
         if part is not None and checkpoint.get(name) is not None:
@@ -130,6 +143,22 @@ def resume_from_checkpoint(
     log.info("Resumed %s after epoch %s", path, checkpoint["epoch"])
     epochs: int = checkpoint["epoch"]
     return epochs
+
+
+def newest_whole(folder: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Read the newest checkpoint of a folder that is not torn; each that is gets a warning.
+
+    Raises:
+        CheckpointError: if there is none, or all are torn.
+
+    """
+    *newer, oldest = checkpoints_in(folder)
+    for path in newer:
+        try:
+            return path, load_checkpoint(path)
+        except CheckpointError as error:
+            log.warning("%s; looking for an earlier one", error)
+    return oldest, load_checkpoint(oldest)
 
 
 def load_state(part: Any, state: Any, what: str) -> None:

@@ -34,7 +34,7 @@ def mkdir_if_missing(dirname: str | Path) -> None:
 
 def check_isfile(fpath: str | Path) -> bool:
     """Tell whether a file exists; print its name if not."""
-    found = Path(fpath).is_file()
+    found = files.is_file(fpath)
     if not found:
         log.info('no file at "%s"', fpath)
     return found

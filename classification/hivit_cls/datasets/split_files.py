@@ -10,12 +10,14 @@ from typing import Any
 from dassl.data.datasets import Datum
 from dassl.utils import read_json
 from saratrx.errors import InputError, first_line
+from saratrx.files import is_file
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
 PARTS = ("train", "val", "test")
 LARGEST_BYTES = 100_000_000  # of a pickle
+LONGEST_NAME = 300  # characters that a sentence shows
 Split = dict[str, list[Datum]]
 
 
@@ -64,8 +66,8 @@ def refuse_bad_items(items: list[Datum], path: Path) -> None:
         if not 0 <= item.label < len(items):
             what = "is negative" if item.label < 0 else f"is no number of a class, with {len(items)} images in all"
             raise InputError(f"{item.impath}, which {path.name} lists: label {item.label} {what}")
-        if not Path(item.impath).is_file():
-            raise InputError(f"{item.impath}, which {path.name} lists: no such file")
+        if not is_file(item.impath):
+            raise InputError(f"{item.impath[:LONGEST_NAME]}, which {path.name} lists: no such file")
     refuse_disagreement(items, path)
 
 
@@ -78,12 +80,12 @@ def refuse_disagreement(items: Iterable[Datum], path: Path) -> None:
         labels[item.classname].add(item.label)
     for label, several in sorted(names.items()):
         if len(several) > 1:
-            raise InputError(
-                f"{path}: label {label} is called {' and '.join(sorted(several))}: correct the one that is wrong"
-            )
+            called = " and ".join(name[:LONGEST_NAME] for name in sorted(several)[:3])
+            raise InputError(f"{path}: label {label} is called {called}: correct the one that is wrong")
     for name, numbers in sorted(labels.items()):
         if len(numbers) > 1:
-            raise InputError(f"{path}: {name!r} has the labels {' and '.join(map(str, sorted(numbers)))}: correct one")
+            shown = " and ".join(map(str, sorted(numbers)[:3]))
+            raise InputError(f"{path}: {name[:LONGEST_NAME]!r} has the labels {shown}: correct one")
 
 
 class DatumUnpickler(pickle.Unpickler):
@@ -135,7 +137,7 @@ def read_pickled_shots(path: Path, folder: Path) -> Split:
 
 def place_of(impath: str, folder: Path) -> str:
     """Give where an image is: where the pickle says, or below the data set's folder here."""
-    if Path(impath).is_file():
+    if is_file(impath):
         return impath
     _, _, below = str(impath).replace("\\", "/").rpartition(f"/{folder.name}/")
     return str(folder / below) if below else impath
