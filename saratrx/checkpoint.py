@@ -12,6 +12,8 @@ import math
 import os
 import pickle
 import re
+import warnings
+import zipfile
 from argparse import Namespace
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 
 from saratrx.errors import InputError
-from saratrx.files import hash_path, is_as_hashed, open_whole
+from saratrx.files import hash_path, is_as_hashed, is_file, open_whole
 from saratrx.hivit import SIZES, HiViT
 from saratrx.position import resize_bias_table, resize_position_embedding
 from saratrx.reporting import get_logger
@@ -39,6 +41,11 @@ ADDED_TO_ENCODER = ("decoder_", "mask_token", "norm.", "sarfeature", "fc_norm.",
 PARTS_OF_DETECTORS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "fpn")
 # Computed from the size of the model, never taken from a file
 COMPUTED = ("relative_position_index",)
+UNCOMMON = tuple(
+    kind
+    for kind in vars(torch).values()
+    if isinstance(kind, torch.dtype) and kind.is_floating_point and kind.itemsize < 2
+)  # types that PyTorch cannot compute with
 NAMED_AT_MOST = 4  # keys of one kind that an error names
 WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")  # around an encoder whose keys all begin so
 
@@ -111,14 +118,16 @@ def read_checkpoint(path: str | Path, allowed: Sequence[Allowed] = ()) -> Any:
 
     Raises:
         CheckpointError: for a file that is missing, torn, not what the hash beside it says, or that pickles any other
-            object.
+            object, or tensors that are no plain arrays of its own bytes.
 
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint")
     check_hash(path)
-    return load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
+    content = load_safetensors_file(path) if path.suffix == ".safetensors" else load_pickled_file(path, allowed)
+    refuse_odd_tensors(path, content)
+    return content
 
 
 def load_checkpoint(path: str | Path, allowed: Sequence[Allowed] = ()) -> dict[str, Any]:
@@ -200,8 +209,10 @@ def load_safetensors_file(path: Path) -> Weights:
 
 def load_pickled_file(path: Path, allowed: Sequence[Allowed] = ()) -> Any:
     """Read a file of torch.save, weights and what is `allowed` only, or say why not."""
+    refuse_packed(path)
     try:
-        with torch.serialization.safe_globals([*HARMLESS, *allowed]):
+        with torch.serialization.safe_globals([*HARMLESS, *allowed]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files, and of the inside of PyTorch's own reader
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
@@ -211,10 +222,49 @@ def load_pickled_file(path: Path, allowed: Sequence[Allowed] = ()) -> Any:
                 "with torch.save(model.state_dict(), ...) or as safetensors"
             ) from error
         raise CheckpointError(f"{path} is not a checkpoint that can be read without running code") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file makes its parser raise anything at all
+    except Exception as error:  # a damaged file makes its parser raise anything at all, MemoryError too
         raise CheckpointError(f"{path} is torn or not a checkpoint; take an earlier one or fetch it again") from error
+
+
+def refuse_packed(path: Path) -> None:
+    """Refuse an archive that holds more bytes than it has: torch.save packs nothing, and zeros pack to nearly none.
+
+    Raises:
+        CheckpointError: naming it.
+
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):  # an old file, or a torn one
+        return
+    if size > path.stat().st_size:
+        raise CheckpointError(
+            f"{path} is a packed archive, which torch.save does not write; unpack it, or fetch another"
+        )
+
+
+def refuse_odd_tensors(path: Path, content: Any) -> None:
+    """Refuse tensors that are no plain arrays of numbers, or that spread a few bytes over more than the file has.
+
+    Raises:
+        CheckpointError: naming the file and what is odd.
+
+    """
+    size, left, seen = path.stat().st_size, [content], set()
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            is_plain = value.layout == torch.strided and value.device.type == "cpu"
+            if not is_plain or value.is_quantized or value.is_nested or value.dtype in UNCOMMON:
+                raise CheckpointError(
+                    f"{path} holds a sparse, quantised or empty tensor ({value.dtype}); save its weights as plain ones"
+                )
+            if value.numel() * value.element_size() > size:
+                raise CheckpointError(f"{path} holds a tensor of {list(value.shape)}, more than its {size:,} bytes")
+        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+            seen.add(id(value))
+            left += value.values() if isinstance(value, dict) else value
 
 
 @dataclass
@@ -270,7 +320,7 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
             value = resize_to_grid(key, value, model)
             if value.shape == current.shape:
                 report.resized.append(key)
-        if value is not None and value.shape == current.shape:
+        if value is not None and fits(value, current):
             merged[key] = value
             report.loaded.append(key)
         elif key.startswith(tuple(missing_ok)):
@@ -278,7 +328,7 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
         elif value is None:
             missing.append(key)
         else:
-            mismatched.append(f"{key} {list(found[key].shape)} (the model's is {list(current.shape)})")
+            mismatched.append(mismatch(key, found[key], current))
     surplus = [key for key in found if key not in own and key not in COMPUTED]
     can_be_ignored = ADDED_TO_ENCODER + (PARTS_OF_DETECTORS if is_detector else ())
     report.ignored = [key for key in surplus if key.startswith(can_be_ignored)]
@@ -307,13 +357,26 @@ def load_all(model: torch.nn.Module, weights: Weights, path: str | Path) -> None
         path,
         missing=[key for key in own if key not in weights],
         mismatched=[
-            f"{key} {list(weights[key].shape)} (the model's is {list(current.shape)})"
+            mismatch(key, weights[key], current)
             for key, current in own.items()
-            if key in weights and weights[key].shape != current.shape
+            if key in weights and not fits(weights[key], current)
         ],
         unexpected=[key for key in weights if key not in own],
     )
     model.load_state_dict(weights)
+
+
+def fits(value: torch.Tensor, current: torch.Tensor) -> bool:
+    """Whether a tensor can stand for a model's: of its shape, and of whole, real or complex numbers as it is."""
+    is_alike = value.is_floating_point() == current.is_floating_point() and value.is_complex() == current.is_complex()
+    return value.shape == current.shape and is_alike
+
+
+def mismatch(key: str, value: torch.Tensor, current: torch.Tensor) -> str:
+    """Say in what a file's tensor differs from the model's."""
+    if value.shape != current.shape:
+        return f"{key} {list(value.shape)} (the model's is {list(current.shape)})"
+    return f"{key} {value.dtype} (the model's is {current.dtype})"
 
 
 def resize_to_grid(key: str, value: torch.Tensor, model: HiViT) -> torch.Tensor:

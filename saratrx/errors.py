@@ -1,5 +1,6 @@
 """The one error that means "the user can fix this", and how a command ends on it, or on Ctrl-C."""
 
+import errno
 import os
 import signal
 import sys
@@ -26,17 +27,30 @@ def raise_problems(sentences: list[str]) -> None:
         raise SeveralInputErrors(sentences)
 
 
+LONGEST_REASON = 300  # characters; a damaged file's error may quote all of it
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130  # the shell's exit code for SIGINT
 INTERRUPTED_LINE = "interrupted: what was finished is kept"
 
 
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """End a command without a traceback: an `InputError` is its sentence and exit code 2, Ctrl-C one line and 130."""
+    """End a command without a traceback: an `InputError` is its sentence and exit code 2, Ctrl-C one line and 130.
+
+    A full disk, wherever it is noticed, is an input error too.
+    """
     try:
         yield
     except InputError as error:
         print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        if sys.stdout is sys.__stdout__:  # it may be what is full: nothing is left to be written when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        where = error.filename or "what this command tells"
+        print(f"error: {where} cannot be written: {first_line(error)}; make room", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         print(INTERRUPTED_LINE, file=sys.stderr, flush=True)
@@ -74,4 +88,4 @@ def sentence(error: InputError) -> str:
 def first_line(error: BaseException) -> str:
     """Say in one line why something failed: the system's reason, else the first line of the text, else the type."""
     reason = error.strerror if isinstance(error, OSError) else None
-    return reason or (str(error).splitlines() or [type(error).__name__])[0]
+    return (reason or (str(error).splitlines() or [type(error).__name__])[0])[:LONGEST_REASON]

@@ -37,9 +37,9 @@ def claimed(folder: str | Path, option: str) -> Iterator[Path]:
     with refused_if_unwritable(path):
         file = lock(path, f"{option} {folder}")
     with file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with suppress(OSError):  # on a full disk the lock holds as well
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         try:
             yield folder
         finally:

@@ -9,6 +9,7 @@
 
 import logging
 import sys
+import threading
 from typing import TextIO
 
 
@@ -50,3 +51,15 @@ def get_logger(name: str) -> logging.Logger:
         root.setLevel(logging.INFO)
         root.propagate = False
     return logging.getLogger(name if name.startswith("saratrx") else f"saratrx.{name}")
+
+
+def silence_writer_threads() -> None:
+    """Print no traceback of a thread that keeps its error for its owner, as TensorBoard's writers do, who tells it."""
+    tell = threading.excepthook
+
+    def tell_if_not_kept(args: threading.ExceptHookArgs) -> None:
+        if getattr(args.thread, "exception", None) is not args.exc_value:
+            tell(args)
+
+    if getattr(tell, "__name__", "") != tell_if_not_kept.__name__:
+        threading.excepthook = tell_if_not_kept

@@ -18,6 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from saratrx.errors import InputError, first_line
+from saratrx.files import is_file
 from saratrx.grey_scale import Grey, Values, strips, to_uint8
 from saratrx.tiff import Tiff, TiffError
 
@@ -64,7 +65,7 @@ def check_file(path: Path) -> None:
         ImageError: naming it.
 
     """
-    if not path.is_file():
+    if not is_file(path):
         raise ImageError(f"{path}: no such file")
     if path.stat().st_size > BYTES_OF_A_PIXEL * max_pixels():
         raise ImageError(f"{path} has {path.stat().st_size:,} bytes: {too_large()}")

@@ -10,7 +10,7 @@ PACKAGES = {
     "saratrx": {"saratrx"},
     "pre-training": {"hivit_mae"},
     "classification": {"hivit_cls", "dassl"},
-    "detection": {"hivit_det", "coco_annotations"},
+    "detection": {"hivit_det", "coco_annotations", "mmcv_stand_in"},
 }
 HEAVY = {"torch", "torchvision", "timm", "mmdet", "mmengine", "mmcv", "hivit_det"}
 

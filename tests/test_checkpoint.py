@@ -3,6 +3,8 @@ import os
 import pathlib
 import pickle
 import random
+import warnings
+import zipfile
 from argparse import Namespace
 
 import numpy as np
@@ -283,3 +285,61 @@ def test_the_encoder_of_a_detector_is_taken_and_the_rest_named(tmp_path):
     report = load_encoder(target, tmp_path / "a.pth")
     assert report.ignored == ["neck.a", "roi_head.b"]
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (torch.zeros(1).expand(10**12), r"holds a tensor of \[1000000000000\], more than its [\d,]+ bytes"),
+        (torch.zeros(3).to_sparse(), "sparse, quantised or empty tensor"),
+        (torch.zeros(3, device="meta"), "sparse, quantised or empty tensor"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "sparse, quantised or empty tensor"),
+        (torch.zeros(3, dtype=torch.uint8).view(torch.float8_e4m3fn), r"empty tensor \(torch.float8_e4m3fn\)"),
+    ],
+)
+def test_tensors_that_are_no_plain_arrays_of_the_file_are_refused(tmp_path, odd, reason):
+    for place in ({"norm.weight": odd}, {"epoch": [1, {"moments": odd}]}):
+        torch.save({"model": {"w": torch.zeros(2)} | place} | place, tmp_path / "a.pth")
+        with pytest.raises(CheckpointError, match=reason):
+            load_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_packed_archive_is_refused(tmp_path):
+    torch.save({"w": torch.zeros(10**6)}, tmp_path / "plain.pth")
+    packed = zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    load_checkpoint(tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match=r"is a packed archive, which torch\.save does not write"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_file_that_asks_for_all_memory_is_refused(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    (tmp_path / "a.pth").write_bytes(b"a")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=r"a\.pth is torn or not a checkpoint"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
+    model = micro()
+    key = "absolute_pos_embed"
+    whole = model.state_dict() | {key: model.state_dict()[key].int()}
+    torch.save(whole, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf"disagrees in {key} torch.int32 \(the model's is torch.float32\)"):
+        load_encoder(model, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf"disagrees in {key} torch.int32"):
+        load_all(model, whole, "a.pth")
+    load_all(model, {name: value.half() for name, value in model.state_dict().items()}, "a.pth")
+
+
+def test_what_pytorch_warns_of_damaged_files_is_not_shown(tmp_path):
+    content = pickle.dumps({"w": 1}, protocol=2).replace(b"\x80\x02", b"\x80\x05")
+    (tmp_path / "a.pth").write_bytes(content)
+    with warnings.catch_warnings(), pytest.raises(CheckpointError):
+        warnings.simplefilter("error")
+        load_checkpoint(tmp_path / "a.pth")

@@ -1,16 +1,20 @@
 """Seeds, devices, layer decay and reporting, which more than one stage uses."""
 
+import errno
 import logging
 import random
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 import torch
 
 from saratrx.device import choose_device
-from saratrx.errors import InputError, first_line, sentence
+from saratrx.errors import InputError, exit_on_input_error, first_line, sentence
 from saratrx.layer_decay import layer_decay_groups
-from saratrx.reporting import get_logger
+from saratrx.reporting import get_logger, silence_writer_threads
 from saratrx.seeds import derived_seed, seed_all
 
 
@@ -86,4 +90,45 @@ def test_an_error_in_one_line():
     assert first_line(OSError(28, "No space left on device", "a.txt")) == "No space left on device"
     assert first_line(ValueError("one\ntwo")) == "one"
     assert first_line(KeyError()) == "KeyError"
+    assert first_line(ValueError("a" * 10**6)) == "a" * 300
     assert sentence(InputError("plain text")) == "plain text"
+
+
+@pytest.mark.parametrize("lines", [1, 10_000])  # noticed at the end, and on the way
+def test_a_full_standard_output_is_told_once(lines):
+    code = "from saratrx.errors import exit_on_input_error\nfrom saratrx.reporting import get_logger\n"
+    code += f"with exit_on_input_error():\n    for _ in range({lines}): get_logger('a').info('a line')\n"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: what this command tells cannot be written: No space left on device; make room\n"
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    with pytest.raises(FileNotFoundError), exit_on_input_error():
+        raise FileNotFoundError(errno.ENOENT, "No such file")
+
+
+def test_threads_that_keep_their_error_for_their_owner_print_nothing(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    for _ in range(3):
+        silence_writer_threads()
+
+    class Writer(threading.Thread):
+        exception = None
+
+        def run(self):
+            try:
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                self.exception = error
+                raise
+
+    def fail():
+        raise ValueError("not kept")
+
+    for thread in (Writer(), threading.Thread(target=fail)):
+        thread.start()
+        thread.join()
+    assert [str(each.exc_value) for each in told] == ["not kept"]

@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -109,6 +110,13 @@ def test_images_are_counted_once(folder, tmp_path, capsys, monkeypatch):
     assert count_images([f"file:{urls[2]}"], output) == [102]
     (folder / "sizes.json").write_text('{"shard-0.tar": "17"}')
     with pytest.raises(InputError, match=r"sizes\.json must map shards to numbers of images"):
+        count_images(urls, output)
+    for count in (-1, 10**8, 10**20, True):
+        (folder / "sizes.json").write_text(json.dumps({"shard-0.tar": count}))
+        with pytest.raises(InputError, match=r"sizes\.json must map shards to numbers of images"):
+            count_images(urls, output)
+    (folder / "sizes.json").write_text("[" * 10**5)
+    with pytest.raises(InputError, match=r"sizes\.json is no JSON"):
         count_images(urls, output)
     (folder / "sizes.json").write_text("{")
     with pytest.raises(InputError, match=r"sizes\.json is no JSON"):
@@ -293,3 +301,93 @@ def test_a_sparse_member_ends_its_shard(tmp_path):
     assert (tmp_path / "a.tar").stat().st_size < 10**6
     with pytest.raises(tarfile.ReadError, match="is sparse"):
         list(stream_images(str(tmp_path / "a.tar")))
+
+
+def test_a_packed_shard_that_grows_without_bounds_ends_early(tmp_path, monkeypatch):
+    write_shard(tmp_path / "a.tar.gz", {"a.png": png(1), "b.png": bytes(10**7), "c.png": png(2)}, "w:gz")
+    monkeypatch.setattr(shards, "FREE_BYTES", 10**6)
+    read = []
+    with pytest.raises(tarfile.ReadError, match="unpacks to more than 200 times its size"):
+        read.extend(stream_images(str(tmp_path / "a.tar.gz")))
+    assert shards.count_shard(str(tmp_path / "a.tar.gz")) in (1, 2)
+    monkeypatch.setattr(shards, "FREE_BYTES", 10**9)
+    assert len(list(stream_images(str(tmp_path / "a.tar.gz")))) == 3
+
+
+def test_other_packers_are_refused(tmp_path):
+    write_shard(tmp_path / "a.tar", {"a.png": png(1)}, "w:bz2")  # ten kilobytes of it can hold gigabytes
+    with pytest.raises(InputError, match=r"a\.tar cannot be read: [^\n]*; fix it"):
+        count_images([str(tmp_path / "a.tar")], tmp_path)
+
+
+def write_odd(path, content=b"", **attributes):
+    """A shard of two images, the first of which has attributes of its own."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for number, data in enumerate((content or png(1), png(2))):
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(data)
+            member.pax_headers = {} if number else attributes
+            archive.addfile(member, io.BytesIO(data))
+    return str(path)
+
+
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(10**12)}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"size": "-1024"}, "has -1024 bytes"),  # whose successor would be itself
+        ({"size": str(10**18)}, "unexpected end of data"),
+        ({"size": "9" * 4000}, ""),
+        ({"GNU.sparse.map": "0,1", "GNU.sparse.size": str(10**12)}, "is sparse"),
+        ({"GNU.sparse.offset": "0", "GNU.sparse.numbytes": "1", "GNU.sparse.size": str(10**12)}, "is sparse"),
+        (SPARSE, "is sparse"),
+        ({"comment": "a" * 10**6}, "a header of 10"),
+        ({"comment": "7" * 8000}, ""),  # is parsed in the square of its length
+    ],
+)
+def test_attributes_that_would_take_time_or_memory_end_their_shard(tmp_path, attributes, reason):
+    url = write_odd(tmp_path / "a.tar", b"10000000\n" + b"0\n" * 10000 if attributes is SPARSE else b"", **attributes)
+    begun = time.process_time()
+    found = []
+    for streaming in (False, True):
+        try:
+            found.append(len(list(shards.image_members(url, streaming))))
+        except Exception as error:
+            found.append(str(error))
+    assert time.process_time() - begun < 2
+    assert any(reason in str(each) for each in found)
+    assert not reason or found != [2, 2]
+
+
+def test_headers_that_promise_gigabytes_are_not_read(tmp_path):
+    url = write_odd(tmp_path / "a.tar", comment="text")
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    assert content[156:157] == tarfile.XHDTYPE
+    content[124:136] = b"10000000000\0"  # octal: 1 GB
+    content[148:156] = b" " * 8
+    content[148:156] = f"{sum(content[:512]):06o}\0 ".encode()
+    (tmp_path / "a.tar").write_bytes(content)
+    for streaming in (False, True):
+        with pytest.raises(tarfile.ReadError, match="a header of 1073741824 bytes"):
+            list(shards.image_members(url, streaming))
+
+
+def test_headers_of_headers_without_an_end_are_a_fault_of_the_shard(tmp_path):
+    member = tarfile.TarInfo("long")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 1
+    block = member.tobuf(tarfile.GNU_FORMAT) + bytes(512)
+    write_shard(tmp_path / "a.tar", {"a.png": png(1)})
+    image = (tmp_path / "a.tar").read_bytes()[: 512 + -(-len(png(1)) // 512) * 512]
+    (tmp_path / "a.tar").write_bytes(image + block * 3000)
+    assert shards.count_shard(str(tmp_path / "a.tar")) == 1
+
+
+def test_a_setting_that_is_wrong_is_no_fault_of_a_shard(folder, monkeypatch):
+    dataset = make(urls_of(folder), SIZES)
+    monkeypatch.setenv("SARATRX_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="SARATRX_MAX_PIXELS=many: must be a number"):
+        list(dataset)
+    with pytest.raises(InputError, match="SARATRX_MAX_PIXELS=many: must be a number"):
+        dataset.examples(2)

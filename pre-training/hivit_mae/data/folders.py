@@ -15,7 +15,7 @@ from hivit_mae.data.image_cache import open_cache
 from hivit_mae.data.source import Image, Sample, listed
 from saratrx import sar_image
 from saratrx.errors import InputError
-from saratrx.files import visible_files
+from saratrx.files import is_folder, visible_files
 from saratrx.output_folder import is_output_folder
 from saratrx.reporting import get_logger
 
@@ -31,7 +31,7 @@ def find_images(folder: str | Path) -> list[str]:
         InputError: if there is no such folder, or no image in it, or it is the output folder of a run.
 
     """
-    if not Path(folder).is_dir():
+    if not is_folder(folder):
         raise InputError(f"--data_path {folder}: no such folder")
     paths: list[str] = []
     outputs: list[str] = []

@@ -1,17 +1,17 @@
 """Images in WebDataset shards: tar files, local or behind any URL, each read from its beginning in one stream."""
 
+import gzip
 import json
 import sys
 import tarfile
 import time
-import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NoReturn, Protocol
 from urllib.parse import urlparse
 
 import numpy as np
@@ -27,17 +27,28 @@ from hivit_mae.run.options import TAR_NAME, is_shards
 from hivit_mae.seeds import CHUNK, SHARDS
 from saratrx import sar_image
 from saratrx.errors import InputError, first_line
-from saratrx.files import write_json
+from saratrx.files import refused_if_unwritable, write_json
 from saratrx.reporting import get_logger
 from saratrx.seeds import derived_seed
 
 log = get_logger(__name__)
 
+LARGEST_COUNT = 10**7  # images of a shard, that a sizes.json may claim
 CHUNK_IMAGES = 1024  # about how many a loader worker holds, undecoded, to mix them
 COUNTING_THREADS = 8  # they wait for a network
 PROGRESS_SECONDS = 10
-# what a torn or missing stream raises, and one whose opener is not installed
-STREAM_ERRORS = (OSError, EOFError, ValueError, OverflowError, ImportError, tarfile.TarError, zlib.error)
+GZIP_START = b"\x1f\x8b"
+LONG_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+LARGEST_HEADER = 8192  # bytes of a long name or of attributes, whose parsing may take the square of it
+FREE_BYTES = 2**26  # 64 MB, that any packed shard may unpack to
+READS_BEYOND = 100  # of a stream's end, at which tarfile asks a few times
+LARGEST_GROWTH = 200  # times its packed bytes, beyond that; images hardly shrink, a bomb a thousandfold
 
 
 def find_shards(data_path: Sequence[str], cache: str) -> list[str]:
@@ -108,7 +119,8 @@ def count_images(urls: list[str], sizes_folder: Path) -> list[int]:
                 last_line = time.perf_counter()
                 log.info("shards: counted the images of %s of %s", f"{done:,}", f"{len(missing):,}")
     if missing:
-        write_json(written_file, written, indent=1)
+        with refused_if_unwritable(written_file):
+            write_json(written_file, written, indent=1)
     counts = [known[url] for url in urls]
     if not sum(counts):
         raise InputError(f"--data_path {urls[0]}: no image in the shards ({' '.join(sorted(sar_image.EXTENSIONS))})")
@@ -129,9 +141,11 @@ def parse_sizes(content: bytes, name: str | Path) -> dict[str, int]:
     """Check the content of a sizes.json."""
     try:
         sizes = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{name} is no JSON: {error}; fix or remove it") from error
-    if not isinstance(sizes, dict) or not all(type(count) is int and count >= 0 for count in sizes.values()):
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is no JSON: {first_line(error)}; fix or remove it") from error
+    if not isinstance(sizes, dict) or not all(
+        type(count) is int and 0 <= count <= LARGEST_COUNT for count in sizes.values()
+    ):
         raise InputError(f'{name} must map shards to numbers of images, {{"shard-000.tar": 1000}}; fix or remove it')
     return sizes
 
@@ -140,10 +154,9 @@ def count_shard(url: str) -> int:
     """Count a shard's images by its headers; one that is cut off counts."""
     count = 0
     try:
-        with open_tar(url) as archive:
-            for member in archive:
-                count += is_image(member)
-    except STREAM_ERRORS as error:
+        for _ in image_members(url, streaming=False):
+            count += 1
+    except Exception as error:  # a damaged shard makes its parser raise anything at all
         if not count:
             raise InputError(
                 f"--data_path {url} cannot be read: {first_line(error)}; fix it or leave it out"
@@ -151,17 +164,100 @@ def count_shard(url: str) -> int:
     return count
 
 
+class Readable(Protocol):
+    """What bytes come from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Counted:
+    """A stream whose beginning has been read already; counts its bytes."""
+
+    def __init__(self, stream: Readable, start: bytes) -> None:
+        self.stream, self.start, self.size = stream, start, 0
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes."""
+        content, self.start = self.start[:size], self.start[size:]
+        content = content or self.stream.read(size)
+        self.size += len(content)
+        return content
+
+
+class Contents:
+    """What a stream holds, which may be packed by gzip; ends with an error where that is far more than images can be.
+
+    Also where it is asked for more and more beyond its end: a member's size is only a claim.
+    """
+
+    def __init__(self, stream: Readable, start: bytes) -> None:
+        self.stream = Counted(stream, start)
+        self.file: Readable = self.stream
+        if start == GZIP_START:
+            self.file = gzip.GzipFile(fileobj=self.stream)  # type: ignore[call-overload]  # needs no more than `read`
+        self.size = self.reads_beyond = 0
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes."""
+        content = self.file.read(size)
+        self.size += len(content)
+        if self.size > max(FREE_BYTES, LARGEST_GROWTH * self.stream.size):
+            raise tarfile.ReadError(f"it unpacks to more than {LARGEST_GROWTH} times its size")
+        self.reads_beyond += not content
+        if self.reads_beyond > READS_BEYOND:
+            raise tarfile.ReadError("unexpected end of data")
+        return content
+
+
+class Header(tarfile.TarInfo):
+    """A member's header; one that takes more time or memory to read than an image's can need ends its shard."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"{member.name} is sparse")
+        if member.size < 0 or (member.type in LONG_HEADERS and member.size > LARGEST_HEADER):
+            raise tarfile.ReadError(f"it has a header of {member.size} bytes")
+        return member
+
+    def _proc_gnusparse_10(self, *_: object) -> NoReturn:  # its map would be read whole
+        raise tarfile.ReadError(f"{self.name} is sparse")
+
+
 @contextmanager
-def open_tar(url: str, streaming: bool = False) -> Iterator[tarfile.TarFile]:
-    """Open a shard; a local one that need not be read whole can be searched by its headers alone."""
+def open_tar(url: str, streaming: bool) -> Iterator[tarfile.TarFile]:
+    """Open a shard, packed by gzip or not; a plain local one that need not be streamed is searched by its headers."""
     stream = gopen(url)
     try:
-        is_stream = streaming or isinstance(stream, Pipe)
-        with tarfile.open(fileobj=stream, mode="r|*") if is_stream else tarfile.open(fileobj=stream) as archive:
+        start = stream.read(len(GZIP_START))
+        if start != GZIP_START and not streaming and not isinstance(stream, Pipe):
+            stream.seek(0)
+            with tarfile.open(fileobj=stream, mode="r:", tarinfo=Header) as archive:
+                yield archive
+            return
+        contents = Contents(stream, start)
+        with tarfile.open(fileobj=contents, mode="r|", tarinfo=Header) as archive:  # type: ignore[call-overload]  # likewise
             yield archive
     finally:
         with suppress(OSError):  # a command that could not write all that it had to
             stream.close()
+
+
+def image_members(url: str, streaming: bool) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Headers of a shard's images, in its order, each with the archive; raises anything if the shard is damaged.
+
+    A sparse member, whose holes would be read out as zeros, ends the shard: its size says nothing of what lies behind.
+    """
+    with open_tar(url, streaming) as archive:
+        for member in archive:
+            if member.issparse():
+                raise tarfile.ReadError(f"{member.name} is sparse")
+            if member.size < 0:  # by attributes; the next header would be looked for before this one
+                raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
+            if is_image(member):
+                yield archive, member
+            vars(archive)["members"] = []  # or it would remember them all
 
 
 def is_image(member: tarfile.TarInfo) -> bool:
@@ -172,28 +268,15 @@ def is_image(member: tarfile.TarInfo) -> bool:
 
 
 def stream_images(url: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a shard's images, in its order; raises one of STREAM_ERRORS if the shard is torn."""
-    with open_tar(url, streaming=True) as archive:
-        for member in archive:
-            if is_image(member) and (file := archive.extractfile(member)):
-                yield member.name, read_member(member, file)
-            vars(archive)["members"] = []  # or it would remember them all
+    """Names and contents of a shard's images, in its order; raises anything if the shard is damaged."""
+    for archive, member in image_members(url, streaming=True):
+        if file := archive.extractfile(member):
+            yield member.name, read_member(member, file)
 
 
 def read_member(member: tarfile.TarInfo, file: IO[bytes]) -> bytes:
-    """Read an image of a shard; nothing, which no image is, where its head promises more than an image can need.
-
-    A sparse member, whose holes would be read out as zeros, ends the shard: its size says nothing of what lies behind.
-
-    Raises:
-        tarfile.TarError: for a sparse member.
-
-    """
-    if member.issparse():
-        raise tarfile.ReadError(f"{member.name} is sparse")
-    if member.size > sar_image.BYTES_OF_A_PIXEL * sar_image.max_pixels():
-        return b""
-    return file.read()
+    """Read an image of a shard; nothing, which no image is, where its head promises more than an image can need."""
+    return b"" if member.size > sar_image.BYTES_OF_A_PIXEL * sar_image.max_pixels() else file.read()
 
 
 class ShardImages(IterableDataset[Sample]):
@@ -299,7 +382,9 @@ class ShardImages(IterableDataset[Sample]):
                 if number >= first:
                     yield start + number, name, content
                 number += 1
-        except STREAM_ERRORS as error:
+        except InputError:  # of a setting
+            raise
+        except Exception as error:  # a damaged shard makes its parser raise anything at all
             cause = f": {first_line(error)}"
         if number < stop:
             self.bad[start + max(number, first) : start + stop] = True
@@ -351,11 +436,15 @@ class ShardImages(IterableDataset[Sample]):
         found: list[Image] = []
         for url, size in zip(self.urls, self.counts, strict=True):
             chosen = np.random.default_rng(0).permutation(size)[: count - len(found)].tolist()
-            with suppress(*STREAM_ERRORS):
+            try:
                 for number, (name, content) in enumerate(islice(stream_images(url), max(chosen, default=-1) + 1)):
                     if number in chosen:
                         with suppress(sar_image.ImageError):
                             found.append(sar_image.decode(name, content))
+            except InputError:
+                raise
+            except Exception:  # likewise; training tells of it
+                continue
         if not found:
             raise InputError(f"--data_path {self.urls[0]}: no image in the shards can be read; fix them")
         return found

@@ -8,6 +8,7 @@ from typing import Literal
 
 from saratrx.command_line import above_zero, at_least, between, option, parse
 from saratrx.errors import raise_problems
+from saratrx.files import is_file, is_folder
 
 DECODERS = ("micro_dec32d1b", "tiny_dec512d6b", "small_dec512d6b", "base_dec512d6b", "large_dec512d6b")
 MODEL_NAMES = tuple(f"mae_hivit_{size}" for size in DECODERS)
@@ -67,7 +68,7 @@ class DataOptions:
         problems += [
             f"--data_path {path}: no such folder"
             for path in self.data_path
-            if not is_shards(path) and not Path(path).is_dir()
+            if not is_shards(path) and not is_folder(path)
         ]
         raise_problems(problems)
 
@@ -183,7 +184,7 @@ class Options:
         if self.output.start_epoch > self.optimisation.epochs:
             problems.append(f"--start_epoch {self.output.start_epoch}: is beyond --epochs {self.optimisation.epochs}")
         for name, file in (("init_weights", self.model.init_weights), ("resume", self.output.resume)):
-            if file not in ("", "auto") and not Path(file).is_file():
+            if file not in ("", "auto") and not is_file(file):
                 problems.append(f"--{name} {file}: no such file")
         raise_problems(problems)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from saratrx.errors import first_line
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -30,7 +31,12 @@ def traced(folder: str | Path | None, rank: int, device: torch.device) -> Iterat
     path = Path(folder) / f"trace-rank{rank}.json.gz"
 
     def write(finished: profile) -> None:
-        finished.export_chrome_trace(str(path))
+        try:
+            finished.export_chrome_trace(str(path))
+        except OSError as error:
+            path.unlink(missing_ok=True)  # half of one
+            log.warning(f"{path} cannot be written: {first_line(error)}; training goes on")
+            return
         log.info(f"trace of {STEPS} steps: {path}")
 
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])

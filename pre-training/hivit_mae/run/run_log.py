@@ -17,7 +17,7 @@ from tqdm import tqdm
 from hivit_mae.cluster.distributed import Processes
 from saratrx.errors import first_line
 from saratrx.files import write_text
-from saratrx.reporting import get_logger
+from saratrx.reporting import get_logger, silence_writer_threads
 
 log = get_logger(__name__)
 
@@ -63,6 +63,7 @@ class RunLog:
         self.entries: list[dict[str, float]] = []  # epochs not yet written
         self.writer: SummaryWriter | None = None
         if processes.is_main:
+            silence_writer_threads()
             self.file = folder / "log.txt"
             drop_lines_after(self.file, start_epoch)
             self.open_tensorboard(purge_step=(start_epoch + 1) * 1000)
@@ -157,7 +158,7 @@ class RunLog:
         try:
             self.writer = SummaryWriter(str(self.log_folder), purge_step=purge_step)
         except OSError as error:
-            log.warning(f"TensorBoard's file cannot be written: {error}; training goes on")
+            log.warning(f"TensorBoard's file cannot be written: {first_line(error)}; training goes on")
 
     def tensorboard(self, write: Callable[[SummaryWriter], Any]) -> None:
         """Write something for TensorBoard, if its file can be written."""
@@ -167,7 +168,7 @@ class RunLog:
             try:
                 write(self.writer)
             except OSError as error:
-                log.warning(f"TensorBoard's file cannot be written: {error}; training goes on")
+                log.warning(f"TensorBoard's file cannot be written: {first_line(error)}; training goes on")
                 self.writer = None
 
     def close_bar(self) -> None:
