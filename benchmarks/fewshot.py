@@ -28,8 +28,11 @@ from dassl.data.datasets import Datum, build_dataset
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.options import parse_numbers, parse_options
 from hivit_cls.results import read_experiment, read_metric
+from machine import parsed
 from saratrx import sar_image
-from saratrx.files import write_json
+from saratrx.command_line import Parser
+from saratrx.errors import InputError, exit_on_input_error
+from saratrx.files import is_file, write_json
 
 STAGE = Path(__file__).parents[1] / "classification"
 EPOCHS = 30  # of the published config
@@ -100,7 +103,7 @@ def pixels(items: list[Datum]) -> torch.Tensor:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cfg", default="vit_b16")
@@ -108,7 +111,10 @@ def main() -> None:
     parser.add_argument("--shots", default="5,10,20")
     parser.add_argument("--plain_epochs", type=int, default=EPOCHS, choices=range(2, EPOCHS + 1), metavar="E")
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    args = parsed(parser)
+    config = STAGE / f"configs/trainers/MIM_linear/{args.cfg}.yaml"
+    if not is_file(config):
+        raise InputError(f"--cfg {args.cfg}: there is no {config}")
     probe = Probe(args.checkpoint, args.data, args.cfg)
     seeds, all_shots = parse_numbers(args.seeds, "--seeds"), parse_numbers(args.shots, "--shots")
 
@@ -154,4 +160,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_input_error():
+        main()

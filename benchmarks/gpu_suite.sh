@@ -5,6 +5,11 @@
 # Each part writes its JSON to benchmarks/results/<name>-<part>.json, and all that they print goes to <name>.md beside them.
 # A part that does not end in its time is cut off, and the next one goes on.
 set -uo pipefail
+usage="usage: bash benchmarks/gpu_suite.sh [name of the machine, default the GPU's]; DEVICE, SIZE, BATCHES, ROUNDS set more"
+case ${1-} in
+    -h | --help) echo "$usage"; exit 0 ;;
+    -* | */*) echo "error: $1: no such option, and no name; $usage" >&2; exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-.venv/bin/python}
 command -v "$python" > /dev/null || python=python

@@ -32,8 +32,10 @@ from rasterio.windows import Window
 import hivit_det  # noqa: F401 -- first: it prepares MMDetection
 from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import SceneDetector
-from machine import peak_gb
+from machine import parsed, peak_gb
 from saratrx import sar_image
+from saratrx.command_line import Parser
+from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import write_json
 
 SCORE, NMS = 0.3, 0.5
@@ -63,7 +65,7 @@ def published_way(detector: SceneDetector, path: Path, window: int = 1024, strid
     """Count the boxes that the published way finds."""
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if image is None:
-        raise SystemExit(f"error: {path} cannot be read")
+        raise InputError(f"{path} cannot be read")
     scene, boxes = open_scene(path), []
     for top in range(0, len(image), stride):
         for left in range(0, len(image), stride):
@@ -112,7 +114,7 @@ def measured(args: argparse.Namespace, scene: Path, form: str) -> dict[str, floa
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Time a detector on large scenes against the published way.")
+    parser = Parser(description="Time a detector on large scenes against the published way.")
     parser.add_argument("config", type=Path)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("images", type=Path)
@@ -122,7 +124,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--scene", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--form", choices=tuple(FORMS), help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.form:
         print_figures(args)
         return
@@ -134,6 +136,8 @@ def main() -> None:
         "sizes": {},
     }
     images = sorted(path for path in args.images.iterdir() if path.suffix.lower() in sar_image.EXTENSIONS)
+    if not images:
+        raise InputError(f"{args.images}: no image in it")
     for side in args.sizes:
         print(f"{side} x {side} px", flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -154,4 +158,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_input_error():
+        main()

@@ -9,7 +9,6 @@ timed from folders, from shards and from the decoded cache, with augmentation in
 trained. Prints images/s, images/s per core, and the ratio to the published path (the median over interleaved rounds).
 """
 
-import argparse
 import os
 import tarfile
 import tempfile
@@ -30,7 +29,8 @@ from hivit_mae.cluster.host_memory import keep_freed_memory
 from hivit_mae.data.folders import find_images
 from hivit_mae.data.loading import BatchLoader, open_images
 from hivit_mae.run.options import DataOptions
-from machine import describe
+from machine import describe, parsed
+from saratrx.command_line import Parser
 from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json
 
@@ -121,7 +121,7 @@ def speed(epoch: Callable[[], int], device: torch.device) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Time the data path against the published one.")
+    parser = Parser(description="Time the data path against the published one.")
     parser.add_argument("--data_path", nargs="+", metavar="DIR", help="folders of images (default: synthetic chips)")
     parser.add_argument("--chips", type=int, default=2000, help="how many to make, without --data_path")
     parser.add_argument("--input_size", type=int, default=224)
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    args = parser.parse_args()
+    args = parsed(parser)
 
     keep_freed_memory()
     device, cores = torch.device(args.device), len(os.sched_getaffinity(0))

@@ -21,7 +21,8 @@ from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
 from hivit_mae.run.lr_schedule import learning_rate, set_learning_rate
 from hivit_mae.run.precision import compiled
 from hivit_mae.seeds import masking_noise
-from machine import describe
+from machine import describe, parsed
+from saratrx.command_line import Parser
 from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json
 
@@ -82,7 +83,7 @@ def draw(curves: dict[str, list[float]], title: str) -> Figure:
 
 def main() -> None:
     """Train twice, compare and print."""
-    parser = argparse.ArgumentParser(description="Losses of bf16, compiled, against float32.")
+    parser = Parser(description="Losses of bf16, compiled, against float32.")
     parser.add_argument("data_path", nargs="+", metavar="DIR")
     parser.add_argument("--model", choices=tuple(MODELS), default="mae_hivit_base_dec512d6b")
     parser.add_argument("--narrow", action="store_true", help="a model of 1.5 M parameters instead")
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--figure", type=Path, help="draw both there")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    args = parser.parse_args()
+    args = parsed(parser)
 
     machine = describe(torch.device(args.device))
     print(machine)

@@ -6,7 +6,6 @@ Resident memory counts shared pages in every process that touched them, so the p
 another loader process costs.
 """
 
-import argparse
 import os
 import re
 import subprocess
@@ -23,7 +22,9 @@ from PIL import Image
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.data.loading import BatchLoader, open_images
 from hivit_mae.run.options import DataOptions
-from machine import describe
+from machine import describe, parsed
+from saratrx.command_line import Parser
+from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json
 
 MAIN = Path(__file__).parents[1] / "pre-training" / "main_pretrain.py"
@@ -101,11 +102,11 @@ def cache_of_many(chips: int, folder: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Memory of a run over its steps, and of a large cache.")
+    parser = Parser(description="Memory of a run over its steps, and of a large cache.")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--chips", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    args = parser.parse_args()
+    args = parsed(parser)
     machine = describe(torch.device("cpu"))
     print(machine)
     with tempfile.TemporaryDirectory() as folder:
@@ -121,4 +122,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_input_error():
+        main()

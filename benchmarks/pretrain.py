@@ -34,7 +34,9 @@ from hivit_mae.models.published_form import DenseGradientFeature, PublishedForm
 from hivit_mae.run.options import DataOptions
 from hivit_mae.run.precision import compiled, resolve_amp
 from loader import make_chips
-from machine import describe, peak_gb
+from machine import describe, parsed, peak_gb
+from saratrx.command_line import Parser
+from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json
 from saratrx.hivit import SIZES
 
@@ -229,7 +231,7 @@ def fed_from_cache(form: str, batch: int, steps: int, size: str, device: torch.d
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Time pre-training against its published form.")
+    parser = Parser(description="Time pre-training against its published form.")
     parser.add_argument("--size", choices=tuple(SIZES), default="base")
     parser.add_argument("--batch_size", type=int, nargs="+", default=[8])
     parser.add_argument("--forms", nargs="+", choices=FORMS, help="default: what suits the chip")
@@ -238,7 +240,7 @@ def main() -> None:
     parser.add_argument("--data", action="store_true", help="also feed the last form from a decoded cache")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--memory_of", choices=FORMS + FEATURES, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.memory_of:
         print_peak_memory(args.memory_of, args.batch_size[0], args.size)
         return
@@ -280,4 +282,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_input_error():
+        main()

@@ -10,7 +10,6 @@ their kind for these very images and masks, so a model is compared with more tha
     mean patch    the average removed patch, position by position
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from hivit_mae.data.folders import FolderImages
 from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
 from hivit_mae.run import panel
 from hivit_mae.seeds import masking_noise
+from machine import parsed
 from saratrx.checkpoint import load_all, load_checkpoint
+from saratrx.command_line import Parser
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import write_json
 
@@ -46,12 +47,12 @@ def squared_error(guess: torch.Tensor, target: torch.Tensor) -> float:
 @torch.no_grad()
 def main() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description="Loss of a pre-trained model against plain guesses.")
+    parser = Parser(description="Loss of a pre-trained model against plain guesses.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data_path", nargs="+", metavar="DIR")
     parser.add_argument("--images", type=int, default=512, help="how many, chosen at random but always the same")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    args = parser.parse_args()
+    args = parsed(parser)
 
     model, options = load_model(args.checkpoint)
     dataset = FolderImages(args.data_path, options["input_size"], seed=0, max_bad=0.01)

@@ -24,8 +24,10 @@ from hivit_mae.cluster import distributed
 from hivit_mae.models.models_hivit_mae import MODELS
 from hivit_mae.run.begin import wrap
 from hivit_mae.run.precision import allow_tf32, resolve_amp, resolve_compile
-from machine import describe
+from machine import describe, parsed
 from pretrain import synthetic_images
+from saratrx.command_line import Parser
+from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json
 from saratrx.hivit import SIZES
 
@@ -92,7 +94,7 @@ def measured(world_size: int, bucket_mb: float, args: argparse.Namespace) -> flo
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Time pre-training on several processes.")
+    parser = Parser(description="Time pre-training on several processes.")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
     parser.add_argument("--batch_size", type=int, default=8, help="of each process")
@@ -103,7 +105,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.work:
         work(args.size, args.batch_size, args.steps, args.device, args.amp, args.grad_reduce, args.bucket_mb[0])
         return
@@ -128,4 +130,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_input_error():
+        main()

@@ -4,8 +4,18 @@
 #   bash example/quickstart.sh [output folder, default example/output]
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-mkdir -p "${1:-$top/example/output}"
-output=$(cd "${1:-$top/example/output}" && pwd)
+usage="usage: bash example/quickstart.sh [output folder, default example/output]"
+case ${1-} in
+    -h | --help) echo "$usage"; exit 0 ;;
+    -*) echo "error: $1: no such option; $usage" >&2; exit 2 ;;
+esac
+[ $# -le 1 ] || { echo "error: $2: one folder is enough; $usage" >&2; exit 2; }
+folder=${1:-$top/example/output}
+{ mkdir -p "$folder" && [ -w "$folder" ]; } 2>/dev/null || {
+    echo "error: $folder cannot be made or written to; name another folder" >&2
+    exit 2
+}
+output=$(cd "$folder" && pwd)
 python=$top/.venv/bin/python
 
 echo "1/5 installing into $top/.venv"

@@ -5,6 +5,12 @@
 # requirements_detection.txt asks for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+usage="usage: bash example/setup.sh, with PYTHON the interpreter (default: python3)"
+case ${1-} in
+    "") ;;
+    -h | --help) echo "$usage"; exit 0 ;;
+    *) echo "error: $1: it takes no options; $usage" >&2; exit 2 ;;
+esac
 
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null || { echo "error: $python is missing; install Python 3.11 or newer" >&2; exit 2; }
@@ -25,3 +31,4 @@ if [ "$(uname -sm)" = "Linux x86_64" ] && .venv/bin/python -c 'import sys; sys.e
 else
     "${pip[@]}" --requirement requirements_detection.txt --editable ".[dev]"
 fi
+.venv/bin/python -m mmcv_stand_in >/dev/null

@@ -11,10 +11,9 @@ always writes the same files. The data is for trying the code; no figure on it s
     simulated/classes.png                              one example a class
 """
 
-import argparse
 import json
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,9 @@ from PIL import Image
 
 import radar as physics
 from radar import Radar
+from saratrx.command_line import at_least, between, option, parse
+from saratrx.errors import exit_on_input_error, raise_problems
+from saratrx.files import refused_if_unwritable, try_writing
 from targets import SHIPS, VEHICLES, Target, scatterers
 
 CHIP = 128  # px
@@ -34,6 +36,7 @@ GAIN = 32.0  # grey levels of the amplitude 1, about that of grass; the same for
 DEPRESSION = {"TRAIN": 17.0, "TEST": 15.0}  # degrees, as in MSTAR's standard operating condition
 CATEGORIES = ("vehicle", "ship")
 KINDS = ("grass", "urban", "sea")
+MOST_LOOKS, MOST_IMAGES = 1000, 100_000
 
 
 def generator(*parts: int | str) -> np.random.Generator:
@@ -157,25 +160,37 @@ def draw_classes(path: Path, looks: int, seed: int) -> None:
     figure.savefig(path, dpi=80)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is made."""
+
+    output_dir: Path = option(help="where to", metavar="DIR")
+    chips: tuple[int, int] = option((40, 20), help="of each class, for training and for testing", metavar="N")
+    scenes: tuple[int, int] = option((24, 9), help="for training and for testing", metavar="N")
+    looks: int = option(1, help="of the speckle; more looks, less speckle")
+    seed: int = option(0, help="of everything random")
+
+    def __post_init__(self) -> None:
+        problems = between(1, MOST_LOOKS, looks=self.looks) + at_least(0, seed=self.seed)
+        for number in self.chips:
+            problems += between(0, MOST_IMAGES, chips=number)
+        for number in self.scenes:
+            problems += between(0, MOST_IMAGES, scenes=number)
+        raise_problems(problems)
+
+
 def main() -> None:
     """Write chips, scenes and the figure."""
-    parser = argparse.ArgumentParser(description="Make SAR-like chips and scenes.")
-    parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--chips", type=int, nargs=2, default=(40, 20), metavar=("TRAIN", "TEST"), help="of each class")
-    parser.add_argument("--scenes", type=int, nargs=2, default=(24, 9), metavar=("TRAIN", "TEST"))
-    parser.add_argument("--looks", type=int, default=1, help="of the speckle; more looks, less speckle")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    if args.looks < 1 or min(*args.chips, *args.scenes, args.seed) < 0:
-        parser.error("--looks must be at least 1, the numbers and the seed not negative")
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    write_chips(args.output_dir / "chips", dict(zip(DEPRESSION, args.chips, strict=True)), args.looks, args.seed)
-    write_scenes(
-        args.output_dir / "scenes", dict(zip(("train", "test"), args.scenes, strict=True)), args.looks, args.seed
-    )
-    draw_classes(args.output_dir / "classes.png", args.looks, args.seed)
-    print(f"{10 * sum(args.chips)} chips and {sum(args.scenes)} scenes in {args.output_dir}")
+    (options,) = parse([Options], "Make SAR-like chips and scenes.")
+    folder, looks, seed = options.output_dir, options.looks, options.seed
+    try_writing(folder, "--output_dir")
+    with refused_if_unwritable(folder):
+        write_chips(folder / "chips", dict(zip(DEPRESSION, options.chips, strict=True)), looks, seed)
+        write_scenes(folder / "scenes", dict(zip(("train", "test"), options.scenes, strict=True)), looks, seed)
+        draw_classes(folder / "classes.png", looks, seed)
+    print(f"{10 * sum(options.chips)} chips and {sum(options.scenes)} scenes in {folder}")
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_input_error():
+        main()
