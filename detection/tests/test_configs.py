@@ -35,6 +35,7 @@ def config(name, *options, size="base"):
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match="8 GPUs were asked for, and this machine has 2"):
         config("SSDD")
