@@ -250,7 +250,8 @@ def check_ids(file: AnnotationFile) -> None:
     for part, fields in FIELDS.items():
         for number, entry in enumerate(entries[part]):
             for name in fields:
-                if not is_usable(part, name, entry[name]):
+                is_text = isinstance(entry[name], str) and (part, name) == ("annotations", "id")
+                if is_text or not is_usable(name, entry[name]):
                     file.findings[BAD_IDS].append(f"{part}[{number}]: {name} is {reprlib.repr(entry[name])}")
 
 

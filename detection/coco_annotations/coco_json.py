@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ def read_json(path: str | Path) -> Any:
 def read_coco(path: str | Path) -> dict[str, Any]:
     """Read a COCO annotation file, and fill in what training and evaluation need.
 
-    A box whose `iscrowd` is missing or null is no crowd; where `area` is missing or null it is the box's. Boxes of
-    images or categories that the file does not have are left out, and said.
+    A box whose `iscrowd` is missing or null is no crowd; where `area` is missing or null it is the box's. Boxes are
+    numbered anew from 1, for pycocotools takes the id 0 for no box. Boxes of images or categories that the file does
+    not have are left out, and said.
 
     Raises:
-        InputError: naming the first entry that cannot be used.
+        InputError: naming the first entry that cannot be used, or an id or a class that stands twice.
 
     """
     content = read_json(path)
@@ -47,9 +49,11 @@ def read_coco(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} is no COCO annotation file: it has no categories")
     content = dict[str, Any](annotations=[]) | content
     check_entries(path, content)
+    content["categories"] = without_unused_twins(content)
+    refuse_ambiguous(path, content)
     images = {image["id"] for image in content["images"]}
     categories = {category["id"] for category in content["categories"]}
-    boxes = [with_all_fields(path, box) for box in content["annotations"]]
+    boxes = [with_all_fields(path, number, box) for number, box in enumerate(content["annotations"], 1)]
     known = [box for box in boxes if box["image_id"] in images and box["category_id"] in categories]
     if len(known) < len(boxes):
         log.warning(
@@ -67,29 +71,53 @@ def check_entries(path: str | Path, content: dict[str, Any]) -> None:
 
     """
     needed = {"images": ("id", "file_name", "width", "height"), "categories": ("id", "name")}
-    needed["annotations"] = ("id", "image_id", "category_id", "bbox")
+    needed["annotations"] = ("image_id", "category_id", "bbox")
     for part, fields in needed.items():
         if not isinstance(content.get(part), list):
             raise InputError(f"{path} is no COCO annotation file: its {part} are no list")
         for number, entry in enumerate(content[part]):
             for name in fields:
-                if not isinstance(entry, dict) or not is_usable(part, name, entry.get(name)):
+                if not isinstance(entry, dict) or not is_usable(name, entry.get(name)):
                     raise InputError(
                         f"{path}: {part}[{number}] has no {name} that can be used; tools/check_coco.py lists all"
                     )
 
 
-def is_usable(part: str, name: str, value: Any) -> bool:
-    """Whether a field's value, of an entry of `part`, is one that its name promises."""
+def without_unused_twins(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the categories but for those without boxes that are called as one with boxes: Roboflow's root may be."""
+    used = {box["category_id"] for box in content["annotations"]}
+    names = {category["name"] for category in content["categories"] if category["id"] in used}
+    return [each for each in content["categories"] if each["id"] in used or each["name"] not in names]
+
+
+def refuse_ambiguous(path: str | Path, content: dict[str, Any]) -> None:
+    """Refuse what would give boxes to another image or class than their own, without a word.
+
+    Raises:
+        InputError: naming an id or a class that stands twice, or ids of which some are numbers and some text.
+
+    """
+    for part, name in (("images", "id"), ("categories", "id"), ("categories", "name")):
+        values = [entry[name] for entry in content[part]]
+        if len({isinstance(value, str) for value in values}) > 1:
+            raise InputError(f"{path}: of its {part}, some have a number as {name} and some text; make them alike")
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"{path}: of its {part}, {len(twice)} stand twice by their {name}, such as {str(twice[0])[:60]}; "
+                "tools/check_coco.py lists all"
+            )
+
+
+def is_usable(name: str, value: Any) -> bool:
+    """Whether a field's value is one that its name promises."""
     if name in ("file_name", "name"):
         return isinstance(value, str)
     if name == "bbox":
         return isinstance(value, list) and len(value) == 4 and all(map(is_finite, value))
     if name in ("width", "height"):
         return is_finite(value) and value >= 1
-    if isinstance(value, str):
-        return (part, name) != ("annotations", "id")  # pycocotools computes with these
-    return is_finite(value) and abs(value) < IDS_BELOW
+    return isinstance(value, str) or (is_finite(value) and abs(value) < IDS_BELOW)
 
 
 def is_finite(value: Any) -> bool:
@@ -102,14 +130,14 @@ def is_finite(value: Any) -> bool:
         return False
 
 
-def with_all_fields(path: str | Path, box: dict[str, Any]) -> dict[str, Any]:
-    """Give an annotation whose `iscrowd` is 0 or 1 and whose `area` is a number."""
+def with_all_fields(path: str | Path, number: int, box: dict[str, Any]) -> dict[str, Any]:
+    """Give an annotation whose id is `number`, whose `iscrowd` is 0 or 1 and whose `area` is a number."""
     area = box.get("area")
     if area is None:
         area = box["bbox"][2] * box["bbox"][3]
     if not is_finite(area):
-        raise InputError(f"{path}: annotation {box['id']} has the area {str(area)[:30]}; correct it")
-    return box | {"iscrowd": crowd(box.get("iscrowd")), "area": area}
+        raise InputError(f"{path}: annotations[{number - 1}] has the area {str(area)[:30]}; correct it")
+    return box | {"id": number, "iscrowd": crowd(box.get("iscrowd")), "area": area}
 
 
 def crowd(value: Any) -> int:

@@ -91,8 +91,8 @@ class TestOptions:
 
     def __post_init__(self) -> None:
         problems = missing_checkpoint(self.checkpoint)
-        if self.out is not None and self.out.suffix not in (".pkl", ".pickle"):
-            problems.append(f"--out {self.out}: must end in .pkl, as in MMDetection")
+        if self.out is not None and (self.out.suffix not in (".pkl", ".pickle") or is_folder(self.out)):
+            problems.append(f"--out {self.out}: must be a file that ends in .pkl, as in MMDetection")
         raise_problems(problems)
 
 

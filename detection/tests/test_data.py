@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from coco_annotations.coco_json import read_coco
 from coco_annotations.hold_out import scene_of, split_by_scene
 from hivit_det.classes import CocoByName, CocoMetricByName
 from hivit_det.validation import hold_out
@@ -136,3 +137,26 @@ def test_a_run_keeps_its_validation_set(tmp_path):
     broken.train_dataloader.dataset.ann_file = "absent.json"
     with pytest.raises(InputError, match=r"absent.json cannot be read: No such file or directory; set data_root"):
         hold_out(broken, 0.3)
+
+
+def test_the_ids_of_boxes_do_not_matter(tmp_path):
+    """For pycocotools the id 0 is no box; doubled ones and none at all are as common."""
+    for ids in ([0, 1, 2, 3], [5, 5, 5, 5], [None] * 4, ["a", "b", "c", "d"]):
+        content = annotations(names=("a.png", "b.png"))
+        for box, number in zip(content["annotations"], ids, strict=True):
+            box["id"] = number
+        (tmp_path / "boxes.json").write_text(json.dumps(content))
+        metric = CocoMetricByName(ann_file=str(tmp_path / "boxes.json"), metric="bbox")
+        metric.dataset_meta = {"classes": ("ship", "tank")}
+        for image in range(2):
+            boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+            found = InstanceData(bboxes=boxes, scores=torch.ones(2), labels=torch.tensor([0, 1]))
+            metric.process({}, [{"img_id": image, "pred_instances": found, "ori_shape": (64, 64)}])
+        assert metric.evaluate(2)["coco/bbox_mAP"] == 1
+
+
+def test_a_class_without_boxes_that_is_called_as_another_does_not_count(tmp_path):
+    content = annotations(categories=((7, "ship"), (3, "tank")))
+    content["categories"].insert(0, {"id": 0, "name": "ship"})
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    assert [each["id"] for each in read_coco(tmp_path / "boxes.json")["categories"]] == [7, 3]
