@@ -14,5 +14,5 @@ else
     place=(--nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --master_addr "${MASTER_ADDR:-127.0.0.1}"
         --master_port "${PORT:-29500}")
 fi
-torchrun "${place[@]}" --nproc_per_node "$gpus" \
+python -m saratrx.launch "${place[@]}" --nproc_per_node "$gpus" \
     "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --seed 0 --launcher pytorch "$@"
