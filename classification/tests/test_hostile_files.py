@@ -191,9 +191,9 @@ def test_the_files_would_run_code_if_they_were_unpickled(tmp_path):
     for number, name in enumerate(
         ["in the weights", "instead of them", "of the old format", "eval", "a dict's subclass"]
     ):
-        torch.load(io.BytesIO(FORMS[name](tmp_path / str(number))), weights_only=False)
+        torch.load(io.BytesIO(FORMS[name](tmp_path / str(number))), weights_only=False)  # as a careless reader does
         assert (tmp_path / str(number)).is_dir(), name
-    pickle.loads(FORMS["a plain pickle"](tmp_path / "plain"))
+    pickle.loads(FORMS["a plain pickle"](tmp_path / "plain"))  # likewise
     assert (tmp_path / "plain").is_dir()
 
 
@@ -314,5 +314,5 @@ def test_no_label_becomes_0_for_want_of_one(tmp_path):
         path.write_bytes((PICKLED % bytes(image)).replace(old, new))
         with pytest.raises(InputError, match="cannot be read as few shots"):
             read_pickled_shots(path, image.parent)
-    again = pickle.loads(pickle.dumps(item))
+    again = pickle.loads(pickle.dumps(item))  # made here: loader workers pickle it
     assert again == item

@@ -208,6 +208,10 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
                     go_back(error, run, output.resume, start_again)
             else:
                 refuse_mostly_skipped(run)  # not to be mended by going back: the run is over
+                log.info(
+                    f"wrote {checkpoints.of_epoch(optimisation.epochs)}; next: give it to classification as "
+                    "MODEL.INIT_WEIGHTS, or to detection as --init-weights"
+                )
                 return
             finally:
                 run_log.close()

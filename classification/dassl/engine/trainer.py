@@ -515,9 +515,12 @@ class TrainerXU(TrainerX):
         if self.cfg.TRAIN.COUNT_ITER not in sizes:
             raise InputError(f"TRAIN.COUNT_ITER {self.cfg.TRAIN.COUNT_ITER}: unknown; choose one of {', '.join(sizes)}")
         number = sizes[self.cfg.TRAIN.COUNT_ITER]
+        # the labelled side has no end: the other one ends both
         self.run_batches(zip(endless(labelled), islice(endless(unlabelled), number), strict=False), number)
 
-    def parse_batch_train(self, batch_x: dict[str, Any], batch_u: dict[str, Any]) -> Any:  # type: ignore[override]
+    def parse_batch_train(  # type: ignore[override]  # Dassl's signature: two batches in place of one
+        self, batch_x: dict[str, Any], batch_u: dict[str, Any]
+    ) -> Any:
         """Take labelled images, their labels, and unlabelled images, on the device."""
         return *super().parse_batch_train(batch_x), batch_u["img"].to(self.device)
 
