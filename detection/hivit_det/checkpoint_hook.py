@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from hivit_det.weights import check_resumable, read_detector
+from hivit_det.weights import bare, check_resumable, read_detector
+from saratrx.checkpoint import refuse_nonfinite
 from saratrx.errors import InputError
 from saratrx.files import refused_if_unwritable, remove_with_hash, write_text
 from saratrx.reporting import get_logger
@@ -36,6 +38,9 @@ class WholeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Make good what a crash may have cut off: a validation, and the deleting of what is no longer needed."""
         super().before_train(runner)
+        if is_main_process():
+            with refused_if_unwritable(self.out_dir):
+                Path(self.out_dir).mkdir(parents=True, exist_ok=True)
         step = runner.epoch if self.by_epoch else runner.iter
         if step and is_main_process():
             self.remove_older(step)
@@ -45,7 +50,16 @@ class WholeCheckpointHook(CheckpointHook):
             runner.val_loop.run()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        """Write the checkpoint of an epoch, note it in `last_checkpoint` as MMEngine does, then delete old ones."""
+        """Write the checkpoint of an epoch, note it in `last_checkpoint` as MMEngine does, then delete old ones.
+
+        Raises:
+            InputError: if weights are not finite: the training has failed, and the checkpoints before stay.
+
+        """
+        what = (
+            f"the training has failed at {'epoch' if self.by_epoch else 'iteration'} {step}, so nothing was written: it"
+        )
+        refuse_nonfinite(what, bare(runner.model).state_dict())
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
@@ -67,6 +81,10 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Write the best checkpoint if this is it, then delete the one that was."""
+        missing = [figure for figure in self.key_indicators or () if figure != "auto" and figure not in metrics]
+        if missing:
+            log.warning("this validation gave no %s, by which the best epoch is chosen", missing[0])
+            return
         before = self.noted_best()
         if self.has_several():  # MMEngine deletes what it finds noted here before it writes
             self.best_ckpt_path_dict = dict.fromkeys(self.best_ckpt_path_dict)
@@ -117,14 +135,23 @@ def validation_is_due(loop: EpochBasedTrainLoop | IterBasedTrainLoop, step: int)
     return bool(step >= loop.val_begin and (step % loop.val_interval == 0 or step == last))
 
 
+def place_of_checkpoints(cfg: Config) -> tuple[Path, str]:
+    """Give the folder of a training's checkpoints, and the template of their names, as MMEngine's hook has them."""
+    hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    folder = Path(cfg.work_dir)
+    if hook.get("out_dir"):
+        folder = Path(hook["out_dir"], folder.name)
+    return folder, hook.get("filename_tmpl") or ("epoch_{}.pth" if hook.get("by_epoch", True) else "iter_{}.pth")
+
+
 def numbered(folder: Path, template: str) -> list[tuple[int, Path]]:
     """List the checkpoints of a folder whose names are made by a template such as `epoch_{}.pth`, the newest first."""
     start, end = (re.escape(part) for part in template.split("{}"))
-    found = [(re.fullmatch(rf"{start}(\d+){end}", path.name), path) for path in folder.glob("*.pth")]
+    found = [(re.fullmatch(rf"{start}(\d+){end}", path.name), path) for path in folder.glob("*")]
     return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
 
 
-def newest_whole(folder: Path, template: str = "epoch_{}.pth") -> Path | None:
+def newest_whole(folder: Path, template: str) -> Path | None:
     """Find the newest checkpoint of a folder that a training can be resumed from; None if it has no checkpoint.
 
     Raises:
@@ -132,15 +159,13 @@ def newest_whole(folder: Path, template: str = "epoch_{}.pth") -> Path | None:
 
     """
     found = numbered(folder, template)
-    reasons = []
     for _, path in found:
         try:
             check_resumable(read_detector(path), path)
         except InputError as error:
             log.warning("%s; looking for an earlier one", error)
-            reasons.append(str(error))
             continue
         return path
-    if reasons:
+    if found:
         raise InputError(f"none of the {len(found)} checkpoints in {folder} can be resumed; move them to begin anew")
     return None

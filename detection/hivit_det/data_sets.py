@@ -56,7 +56,8 @@ def classes_of(dataset: ConfigDict) -> list[str]:
 
     """
     inner = next(annotation_sets(dataset))
-    classes = (inner.get("metainfo") or {}).get("classes")
+    about = inner.get("metainfo")
+    classes = about.get("classes") if isinstance(about, dict) else None
     if not isinstance(classes, list | tuple) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(
             f"the data set of {inner.get('ann_file')} names no classes: "

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from mmdet.models.dense_heads import DETRHead
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmengine.hooks import Hook
@@ -10,14 +11,22 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from saratrx.errors import InputError
+
 
 def keep_boxes_exact(model: nn.Module) -> None:
     """Make a detector's neck and heads give float32, also under autocast.
 
     Priors, RoIs and boxes take the precision of what they are computed from: RoIs that of the neck's maps, priors and
     boxes that of the heads' outputs. What is inside the backbone, neck and heads keeps its precision.
+
+    Raises:
+        InputError: for DETR and its kin, which compute boxes inside.
+
     """
     for name, module in model.named_modules():
+        if isinstance(module, DETRHead):
+            raise InputError(f"--amp: {type(module).__name__} computes its boxes in 16 bits then; leave --amp out")
         if name.rpartition(".")[2] == "neck" or isinstance(module, BaseDenseHead | BBoxHead):
             module.register_forward_hook(give_float32)
 

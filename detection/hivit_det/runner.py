@@ -11,7 +11,8 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from yapf.yapflib import yapf_api
 
-from hivit_det.weights import bare, load_whole, read_detector
+from hivit_det.weights import bare, read_detector
+from saratrx.checkpoint import load_all
 from saratrx.errors import InputError, first_line, interrupt_ends_at_once
 
 # What the log has in full, below work_dir, and the terminal does not: the machine, the config, the hooks, each layer
@@ -119,7 +120,7 @@ class Run(Runner):
         content = read_detector(filename)
         content["state_dict"] = content.pop("model")
         self.call_hook("after_load_checkpoint", checkpoint=content)  # EMA exchanges weights
-        load_whole(bare(self.model), content["state_dict"], filename)
+        load_all(bare(self.model), content["state_dict"], filename)
         self._has_loaded = True
         return content
 

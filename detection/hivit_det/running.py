@@ -14,13 +14,15 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank
 
 from coco_annotations.run_options import RunOptions, wrong_config
-from hivit_det.data_sets import annotation_sets
+from hivit_det.data_sets import annotation_file, annotation_sets
 from saratrx.device import has_cuda
 from saratrx.errors import InputError, first_line, raise_problems
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
+PARTS = ("train", "val", "test")
+MANY = 2**31 - 1
 PATIENCE = 3.0  # s that the first process has to say for all what is wrong
 
 
@@ -65,7 +67,7 @@ def read_config(options: RunOptions) -> Config:
 
 
 def check_config(cfg: Config) -> None:
-    """See that a config has a model and numbers that can be meant.
+    """See that a config has a model and data sets, and numbers that can be meant.
 
     Raises:
         InputError: that tells all that is wrong.
@@ -75,44 +77,129 @@ def check_config(cfg: Config) -> None:
     for name in ("model", "test_dataloader"):
         if not isinstance(cfg.get(name), dict):
             problems.append(f"{cfg.filename} has no {name}; take a config of configs/_hivit_/ as an example")
+    for part in PARTS:
+        loader = cfg.get(f"{part}_dataloader")
+        if loader is not None and not isinstance(lookup(cfg, f"{part}_dataloader", "dataset"), dict):
+            problems.append(f"{cfg.filename}: its {part}_dataloader has no dataset; write dataset=dict(type=...)")
+        problems += [
+            f"{cfg.filename}: its {part}_evaluator is no dict(type=...), nor a list of these"
+            for each in evaluators(cfg, part)
+            if not isinstance(each, dict)
+        ]
     raise_problems(problems)
-    if not isinstance(cfg.model.get("backbone", cfg.model.get("detector")), dict):
+    if not isinstance(cfg.model.get("backbone"), dict):
         problems.append(f"{cfg.filename}: its model has no backbone")
-    whole: dict[str, tuple[str, ...]] = {"train_cfg": ("max_epochs", "max_iters", "val_interval")}
-    whole |= {f"{part}_dataloader": ("batch_size",) for part in ("train", "val", "test")}
-    for part, names in whole.items():
-        for name in names:
-            value = lookup(cfg, part, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31):
-                problems.append(f"{part}.{name} {str(value)[:30]}: must be a whole number from 1")
-    for part in ("train", "val", "test"):
-        value = lookup(cfg, f"{part}_dataloader", "num_workers")
-        if value is not None and (not isinstance(value, int) or not 0 <= value <= 1024):
-            problems.append(f"{part}_dataloader.num_workers {str(value)[:30]}: must be a whole number from 0 to 1024")
+    if cfg.get("load_from") is not None and not isinstance(cfg.load_from, str):
+        problems.append(f"load_from {str(cfg.load_from)[:30]}: must be the path of a checkpoint")
+    raise_problems(problems + wrong_numbers(cfg) + wrong_names(cfg))
+
+
+def evaluators(cfg: Config, part: str) -> list[Any]:
+    """List the evaluators of a part of a config, which may be one or several."""
+    found = cfg.get(f"{part}_evaluator")
+    if found is None:
+        return []
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def wrong_numbers(cfg: Config) -> list[str]:
+    """Say which numbers of a config cannot be meant."""
+    hook = lookup(cfg, "default_hooks", "checkpoint") or {}
     optimizer = lookup(cfg, "optim_wrapper", "optimizer") or {}
+    whole: list[tuple[str, Any, int, int]] = [
+        (f"train_cfg.{name}", lookup(cfg, "train_cfg", name), 1, MANY)
+        for name in ("max_epochs", "max_iters", "val_interval")
+    ]
+    for part in PARTS:
+        loader = f"{part}_dataloader"
+        whole.append((f"{loader}.batch_size", lookup(cfg, loader, "batch_size"), 1, MANY))
+        whole.append((f"{loader}.num_workers", lookup(cfg, loader, "num_workers"), 0, 1024))
+    whole += [
+        (f"default_hooks.checkpoint.{name}", value_of(hook, name), -1, MANY) for name in ("interval", "max_keep_ckpts")
+    ]
+    problems = [
+        f"{name} {str(value)[:30]}: must be a whole number from {low}" + (f" to {high}" if high < MANY else "")
+        for name, value, low, high in whole
+        if value is not None and (type(value) is not int or not low <= value <= high)
+    ]
     for name in ("lr", "weight_decay"):
-        value = optimizer.get(name) if isinstance(optimizer, dict) else None
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+        value = value_of(optimizer, name)
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value) or value < 0):
             problems.append(f"optim_wrapper.optimizer.{name} {str(value)[:30]}: must be a finite number from 0")
-    raise_problems(problems)
+    return problems
+
+
+def wrong_names(cfg: Config) -> list[str]:
+    """Say which names of files in a config cannot be meant."""
+    template = value_of(lookup(cfg, "default_hooks", "checkpoint") or {}, "filename_tmpl")
+    problems = []
+    if template is not None and (not isinstance(template, str) or template.count("{}") != 1):
+        problems.append(f"default_hooks.checkpoint.filename_tmpl {template}: must have {{}} once, as in epoch_{{}}.pth")
+    for part in ("val", "test"):
+        for each in evaluators(cfg, part):
+            if "ann_file" in each and not isinstance(each["ann_file"], str):
+                problems.append(f"{part}_evaluator.ann_file {each['ann_file']}: must be the path of a file")
+    return problems
+
+
+def value_of(found: Any, name: str) -> Any:
+    """Give a value of a dict; None where there is none, or no dict."""
+    return found.get(name) if isinstance(found, dict) else None
 
 
 def lookup(cfg: Config, part: str, name: str) -> Any:
     """Give a value of a part of a config; None where there is none."""
-    found = cfg.get(part)
-    return found.get(name) if isinstance(found, dict) else None
+    return value_of(cfg.get(part), name)
 
 
 def set_data_root(cfg: Config, root: Path) -> None:
-    """Make all data sets of a config, and what evaluates them, use another folder."""
-    for part in ("train", "val", "test"):
+    """Make all data sets of a config, and what evaluates them, use another folder.
+
+    Raises:
+        InputError: if an evaluator reads one file for several data sets, whose place is not known.
+
+    """
+    for part in PARTS:
         loader = cfg.get(f"{part}_dataloader")
         sets = list(annotation_sets(loader.dataset)) if loader else []
         for dataset in sets:
             dataset.data_root = f"{root}/"
-        evaluator = cfg.get(f"{part}_evaluator")
-        if part != "train" and isinstance(evaluator, dict) and len(sets) == 1:
-            evaluator["ann_file"] = str(root / sets[0].ann_file)
+        if part != "train":
+            set_evaluated_file(cfg, part, str(annotation_file(sets[0])) if len(sets) == 1 else None)
+
+
+def set_evaluated_file(cfg: Config, part: str, path: str | None) -> None:
+    """Make the evaluators of a part read an annotation file, where they read one; None where none is known.
+
+    Raises:
+        InputError: if they read one, and none is known.
+
+    """
+    for each in evaluators(cfg, part):
+        if "ann_file" in each:
+            if path is None:
+                raise InputError(
+                    f"--data-root: the {part}_evaluator of {cfg.filename} reads one file for several data sets; set "
+                    f"both by --cfg-options, such as {part}_evaluator.ann_file=FILE"
+                )
+            each["ann_file"] = path
+
+
+def check_evaluator(cfg: Config, part: str) -> None:
+    """See that a data set and what evaluates it read the same annotation file.
+
+    Raises:
+        InputError: naming the two.
+
+    """
+    sets = list(annotation_sets(cfg[f"{part}_dataloader"].dataset))
+    for each in evaluators(cfg, part):
+        read = each.get("ann_file")
+        if read and len(sets) == 1 and Path(read).absolute() != annotation_file(sets[0]).absolute():
+            raise InputError(
+                f"the {part}_evaluator reads {read}, and the data set {annotation_file(sets[0])}: give both the same, "
+                f"such as --cfg-options {part}_evaluator.ann_file={annotation_file(sets[0])}"
+            )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config, ConfigDict
@@ -16,15 +17,18 @@ from hivit_det.data_sets import annotation_sets, check_data, check_heads, classe
 from hivit_det.loading import three_channels
 from hivit_det.results import write_results
 from hivit_det.runner import Run, formatted_once
-from hivit_det.running import processes, read_config
+from hivit_det.running import check_evaluator, processes, read_config
 from hivit_det.weights import bare, load_detector
 from saratrx import sar_image
 from saratrx.files import refused_if_unwritable, try_writing
+from saratrx.loader_workers import lost_workers_named
 
+NO_WORKERS = "--cfg-options test_dataloader.num_workers=0 test_dataloader.persistent_workers=False"
+# The image as it is comes first: it and its truth are what is drawn
 FLIPPED = {
     "type": "TestTimeAug",
     "transforms": [
-        [{"type": "RandomFlip", "prob": 1.0}, {"type": "RandomFlip", "prob": 0.0}],
+        [{"type": "RandomFlip", "prob": 0.0}, {"type": "RandomFlip", "prob": 1.0}],
         [
             {
                 "type": "PackDetInputs",
@@ -47,6 +51,7 @@ def test(run: RunOptions, tested: TestOptions) -> None:
     cfg.load_from, cfg.resume = None, False
     cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
     check_data(cfg.test_dataloader.dataset)
+    check_evaluator(cfg, "test")
     try_writing(cfg.work_dir, "--work-dir")
     if tested.out:
         try_writing(tested.out.parent, "--out")
@@ -62,7 +67,8 @@ def test(run: RunOptions, tested: TestOptions) -> None:
         load_detector(bare(runner.model), tested.checkpoint, classes)
         if tested.out:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(tested.out)))
-        with refused_if_unwritable(tested.out or tested.show_dir or cfg.work_dir):
+        where = tested.out or tested.show_dir or cfg.work_dir
+        with refused_if_unwritable(where), lost_workers_named(NO_WORKERS), rc_context({"text.parse_math": False}):
             scores = runner.test()
         if is_main_process():
             written = [write_results(runner, scores, run, tested.checkpoint), tested.out, tested.show_dir]
@@ -72,8 +78,8 @@ def test(run: RunOptions, tested: TestOptions) -> None:
 
 def flip_too(cfg: Config) -> None:
     """Test each image as it is and flipped, and merge what is found, as MMDetection's option does."""
-    dataset = next(annotation_sets(cfg.test_dataloader.dataset))
-    dataset.pipeline = cfg.get("tta_pipeline") or [*deepcopy(dataset.pipeline)[:-1], FLIPPED]
+    for dataset in annotation_sets(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.get("tta_pipeline") or [*deepcopy(dataset.pipeline)[:-1], FLIPPED]
     cfg.model = ConfigDict(**(cfg.get("tta_model") or MERGED), module=cfg.model)
 
 
@@ -92,7 +98,7 @@ class SarVisualizationHook(DetVisualizationHook):
         """Write a picture per image."""
         for sample in outputs:
             self._test_index += 1
-            name = Path(sample.img_path).with_suffix(".jpg").name
+            name = f"{Path(sample.img_path).stem}_{sample.img_id}.jpg".replace("/", "_")  # stems can be alike
             self._visualizer.add_datasample(
                 name,
                 three_channels(sar_image.read(sample.img_path)),

@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
@@ -11,15 +10,19 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from coco_annotations.run_options import RunOptions, TrainOptions, ValidationOptions
-from hivit_det.checkpoint_hook import newest_whole
+from hivit_det.checkpoint_hook import newest_whole, numbered, place_of_checkpoints
 from hivit_det.data_sets import annotation_file, annotation_sets, check_data, check_heads, classes_of
 from hivit_det.runner import Run, formatted_once
-from hivit_det.running import is_first_process, processes, read_config
+from hivit_det.running import check_evaluator, is_first_process, processes, read_config
 from hivit_det.validation import hold_out
 from hivit_det.weights import bare, check_resumable, is_detector, read_detector, start_from_detector
 from saratrx.device import has_cuda
 from saratrx.errors import InputError
+from saratrx.files import refused_if_unwritable
+from saratrx.loader_workers import lost_workers_named
 from saratrx.output_folder import claimed
+
+NO_WORKERS = "--cfg-options train_dataloader.num_workers=0 train_dataloader.persistent_workers=False"
 
 
 def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions) -> None:
@@ -42,6 +45,7 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
         check_data(cfg.train_dataloader.dataset, is_for_training=True)
         if cfg.get("val_dataloader"):
             check_data(cfg.val_dataloader.dataset)
+            check_evaluator(cfg, "val")
             say_how_chosen(cfg)
         checkpoint = checkpoint_to_resume(cfg, training)
         if checkpoint:
@@ -53,7 +57,8 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
             check_heads(bare(runner.model), classes_of(cfg.train_dataloader.dataset))
             if checkpoint is None and training.resume:
                 print(f"{cfg.work_dir} has no checkpoint to resume; the training begins", flush=True)
-            runner.train()
+            with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
+                runner.train()
             if is_main_process():
                 say_what_is_there(runner, run.config)
 
@@ -77,8 +82,6 @@ def check_training(cfg: Config) -> None:
     for name in ("train_dataloader", "train_cfg", "optim_wrapper"):
         if not isinstance(cfg.get(name), dict):
             raise InputError(f"{cfg.filename} has no {name}, so it is not for training")
-    if not isinstance(cfg.model.get("backbone"), dict):
-        raise InputError(f"{cfg.filename}: its model has no backbone")
 
 
 def scale_rate(cfg: Config) -> None:
@@ -115,8 +118,7 @@ def checkpoint_to_resume(cfg: Config, training: TrainOptions) -> Path | None:
     if wanted is None:
         return None
     if wanted == "auto":
-        hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
-        return newest_whole(Path(cfg.work_dir), "epoch_{}.pth" if hook.get("by_epoch", True) else "iter_{}.pth")
+        return newest_whole(*place_of_checkpoints(cfg))
     check_resumable(read_detector(wanted), wanted)
     return Path(wanted)
 
@@ -143,7 +145,7 @@ def start_weights(cfg: Config, path: str | None) -> None:
             backbone.init_cfg = None
             cfg.custom_hooks = [
                 *(cfg.get("custom_hooks") or []),
-                {"type": "StartFromDetector", "path": str(path), "classes": classes_of(cfg.train_dataloader.dataset)},
+                {"type": "StartFromDetector", "path": str(path)},
             ]
         else:
             backbone.init_cfg = {"type": "Pretrained", "checkpoint": path}
@@ -159,19 +161,22 @@ class StartFromDetector(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, path: str, classes: list[str]) -> None:
-        self.path, self.classes = path, classes
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def before_train(self, runner: Runner) -> None:
         """Load them."""
-        model: Any = bare(runner.model)
-        start_from_detector(model, read_detector(self.path), self.path, self.classes)
+        classes = classes_of(runner.cfg.train_dataloader.dataset)
+        start_from_detector(bare(runner.model), runner.cfg.model, read_detector(self.path), self.path, classes)
 
 
 def say_what_is_there(runner: Run, config: Path) -> None:
     """Say what a training has written, and what comes next."""
-    best = sorted(Path(runner.work_dir).glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
-    last = Path(runner.work_dir, f"epoch_{runner.epoch}.pth")
-    weights = best[-1] if best else last
-    following = f"python tools/test.py {config} {weights}"
-    print(f"wrote {weights}, and the log in {runner.log_dir}; next: {following}", flush=True)
+    folder, template = place_of_checkpoints(runner.cfg)
+    best = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
+    written = [*(path for _, path in reversed(numbered(folder, template))), *best]
+    if not written:
+        print(f"wrote the log in {runner.log_dir}, and no checkpoint: the config asks for none", flush=True)
+        return
+    following = f"python tools/test.py {config} {written[-1]}"
+    print(f"wrote {written[-1]}, and the log in {runner.log_dir}; next: {following}", flush=True)

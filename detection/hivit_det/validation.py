@@ -10,6 +10,7 @@ from mmengine.config import Config
 from coco_annotations.coco_json import read_coco
 from coco_annotations.hold_out import split_by_scene, write_once
 from hivit_det.data_sets import annotation_file, annotation_sets
+from hivit_det.running import set_evaluated_file
 from saratrx.errors import InputError
 
 
@@ -38,4 +39,4 @@ def hold_out(cfg: Config, share: float) -> None:
         path = write_once(Path(cfg.work_dir, "validation-split", f"{name}.json").absolute(), content)
         for dataset in datasets:
             dataset.ann_file = str(path)
-    cfg.val_evaluator.ann_file = val.ann_file
+    set_evaluated_file(cfg, "val", val.ann_file)

@@ -1,24 +1,22 @@
 """Weights of whole detectors, read without running anything that a file may contain."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from hivit_det.safe_loading import ALLOWED, without_configs
-from saratrx.checkpoint import CheckpointError, LoadReport, load_all, load_checkpoint, raise_if_any
-from saratrx.errors import InputError
+from saratrx.checkpoint import CheckpointError, LoadReport, load_all, load_checkpoint, refuse_nonfinite
+from saratrx.errors import InputError, first_line
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
-# Of a head: the layers that have an output per class. RPN tells targets from background alone.
-OF_CLASSES = re.compile(r"(?!rpn_head\.).*head.*[._](fc_cls|fc_reg|\w+_cls|cls_branches\.\d+)\.(weight|bias)")
-HEAD = re.compile(r"(?!rpn_head\.)(\w+\.)*\w*head\b.*")
-SIZES = {384: "hivit_tiny", 512: "hivit_base"}  # width of the encoder -> how configs of that size are called
+COUNTS = ("num_classes", "num_things_classes")  # of classes, in the config of a head
 
 
 def read_detector(path: str | Path) -> dict[str, Any]:
@@ -46,41 +44,12 @@ def load_detector(model: nn.Module, path: str | Path, classes: Sequence[str] = (
 
     """
     content = read_detector(path)
-    load_whole(model, content["model"], path)
+    load_all(model, content["model"], path)
     trained_for = classes_of(content)
     if trained_for and classes and list(trained_for) != list(classes):
         names = map(", ".join, (trained_for, classes))
         log.warning("%s was trained for %s, and the config calls them %s", path, *names)
     log.info("weights from %s: all %d tensors of the detector", path, len(content["model"]))
-
-
-def load_whole(model: nn.Module, weights: dict[str, Any], path: str | Path) -> None:
-    """Load weights into the very detector that they were saved from; of an encoder of another size, say which it is.
-
-    Raises:
-        CheckpointError: naming the keys or the size.
-
-    """
-    refuse_other_size(model, weights, path)
-    load_all(model, weights, path)
-
-
-def refuse_other_size(model: nn.Module, weights: dict[str, Any], path: str | Path) -> None:
-    """Compare the width of a file's encoder with the model's.
-
-    Raises:
-        CheckpointError: if they differ.
-
-    """
-    key = "backbone.absolute_pos_embed"
-    own = dict(model.named_parameters()).get(key)
-    found = weights.get(key, weights.get("absolute_pos_embed"))
-    if own is None or found is None or own.shape[-1] == found.shape[-1]:
-        return
-    sizes = [f"{SIZES.get(value.shape[-1], 'an encoder')} ({value.shape[-1]} wide)" for value in (found, own)]
-    fitting = SIZES.get(found.shape[-1])
-    remedy = f"give a config called {fitting}_*.py" if fitting else "give the config that it was trained with"
-    raise CheckpointError(f"{path} does not fit this model: it is {sizes[0]}, and the config's is {sizes[1]}; {remedy}")
 
 
 def is_detector(weights: dict[str, Any]) -> bool:
@@ -97,75 +66,80 @@ def classes_of(content: dict[str, Any]) -> tuple[str, ...]:
     about = meta.get("dataset_meta")
     about = about if isinstance(about, dict) else {}
     found = about.get("classes") or about.get("CLASSES") or meta.get("CLASSES") or ()
+    if isinstance(found, str):  # how MMDetection 2 wrote a single one
+        return (found,)
     return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
 
 def start_from_detector(
-    model: nn.Module, content: dict[str, Any], path: str | Path, classes: Sequence[str]
+    model: nn.Module, config: ConfigDict, content: dict[str, Any], path: str | Path, classes: Sequence[str]
 ) -> LoadReport:
     """Load a detector's weights into one for other classes, for fine-tuning; the layers of its classes stay new.
 
     Args:
         model: gets the weights.
+        config: that it was built by.
         content: of `read_detector`.
         path: of the file, for what is said.
-        classes: of `model`. Where the file's are the same in the same order, all is loaded.
+        classes: of `model`. Where the file's are the same in the same order, or it names none, all is loaded.
 
     Returns:
         What became of every key.
 
     Raises:
-        CheckpointError: if anything but the heads does not fit. `model` is then untouched.
+        CheckpointError: if anything but the layers of the classes does not fit. `model` is then untouched.
 
     """
+    trained_for = classes_of(content)
+    if not trained_for:
+        log.warning("%s does not say for which classes it was trained; all of its layers are taken", path)
     weights, own = content["model"], model.state_dict()
-    refuse_other_size(model, weights, path)
-    is_same = classes_of(content) in ((), tuple(classes))
-    report = LoadReport(Path(path))
-    merged = dict(own)
-    for key, current in own.items():
-        value = weights.get(key)
-        fits = value is not None and value.shape == current.shape
-        if fits and (is_same or not OF_CLASSES.fullmatch(key)):
-            merged[key] = value
-            report.loaded.append(key)
-        elif HEAD.fullmatch(key):
-            report.new.append(key)
-    report.ignored = [key for key in weights if key not in report.loaded and HEAD.fullmatch(key)]
-    handled = {*report.loaded, *report.new, *report.ignored}
-    rest = {key: value for key, value in weights.items() if key not in handled or key in report.loaded}
-    load_all_of({key: value for key, value in own.items() if key not in report.new}, rest, path)
-    model.load_state_dict(merged)
+    new = [] if trained_for in ((), tuple(classes)) else keys_of_classes(model, config)
+    loaded = {key: value for key, value in weights.items() if key not in new}
+    load_all(model, loaded | {key: own[key] for key in new}, path)
+    report = LoadReport(Path(path), list(loaded), new, [key for key in weights if key in new])
     log.info("%s", report)
-    layers = sorted({key.rpartition(".")[0] for key in report.new})
+    layers = sorted({key.rpartition(".")[0] for key in new})
     log.info("left new, to be learnt: %s", ", ".join(layers) or "nothing")
     return report
 
 
-def load_all_of(own: dict[str, Any], weights: dict[str, Any], path: str | Path) -> None:
-    """See that weights have the keys and shapes of `own`."""
-    raise_if_any(
-        path,
-        missing=[key for key in own if key not in weights],
-        mismatched=[
-            f"{key} {list(weights[key].shape)} (the model's is {list(current.shape)})"
-            for key, current in own.items()
-            if key in weights and weights[key].shape != current.shape
-        ],
-        unexpected=[key for key in weights if key not in own],
-    )
+def keys_of_classes(model: nn.Module, config: ConfigDict) -> list[str]:
+    """List the keys of a detector whose shapes follow from the number of its classes, whatever its heads are called.
+
+    Raises:
+        CheckpointError: if a like detector for one class more cannot be built.
+
+    """
+    try:
+        other = MODELS.build(with_one_more(config)).state_dict()
+    except Exception as error:  # a head can have any demands
+        raise CheckpointError(
+            f"which layers of this detector are of its classes cannot be told: with one class more it cannot be built "
+            f"({first_line(error)}); start from an encoder"
+        ) from error
+    return [key for key, value in model.state_dict().items() if key not in other or other[key].shape != value.shape]
+
+
+def with_one_more(part: Any) -> Any:
+    """Copy a part of a config with one class more wherever it counts them."""
+    if isinstance(part, dict):
+        counts = {key: value + 1 for key, value in part.items() if key in COUNTS and isinstance(value, int)}
+        return type(part)({key: with_one_more(value) for key, value in part.items()} | counts)
+    return [with_one_more(each) for each in part] if isinstance(part, list | tuple) else part
 
 
 def check_resumable(content: dict[str, Any], path: str | Path) -> None:
-    """See that a checkpoint has the state of a training, not the weights alone.
+    """See that a checkpoint has the state of a training, not the weights alone, and that these are finite.
 
     Raises:
-        InputError: if it lacks it.
+        InputError: if it lacks it, or they are not.
 
     """
+    refuse_nonfinite(path, content["model"])
     meta = content.get("meta")
     meta = meta if isinstance(meta, dict) else {}
-    has_place = all(isinstance(meta.get(name), int) for name in ("epoch", "iter"))
+    has_place = all(isinstance(meta.get(name), int) and 0 <= meta[name] < 2**31 for name in ("epoch", "iter"))
     lacking = [name for name in ("optimizer", "message_hub") if not isinstance(content.get(name), dict)]
     if lacking or not has_place:
         raise InputError(

@@ -1,15 +1,18 @@
 """The published configs say what the publication does, and build with released MMDetection."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
+from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 import hivit_det  # noqa: F401 -- registers what the configs name
 from hivit_det.running import RunOptions, read_config
+from hivit_det.testing import flip_too
 from saratrx.command_line import parse
 from saratrx.errors import InputError
 
@@ -140,3 +143,14 @@ def test_model_and_pipeline():
     assert first.scales == [(400, 1333), (500, 1333), (600, 1333)]
     assert (crop.crop_type, crop.crop_size, crop.allow_negative_crop) == ("absolute_range", (384, 600), True)
     assert cfg.test_pipeline[1].scale == (1333, 800)
+
+
+def test_each_of_several_sets_is_tested_flipped():
+    cfg = config("SSDD")
+    one = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = ConfigDict(type="ConcatDataset", datasets=[one, deepcopy(one)])
+    flip_too(cfg)
+    for each in cfg.test_dataloader.dataset.datasets:
+        assert each.pipeline[-1]["type"] == "TestTimeAug"
+        assert each.pipeline[-1]["transforms"][0][0]["prob"] == 0  # what is drawn is the image as it is
+    assert cfg.model.type == "DetTTAModel"

@@ -6,11 +6,14 @@ import os
 import re
 import shutil
 import signal
+from pathlib import Path
 
+import mmdet
 import pytest
 import torch
 from detection_tools import Forked, run_here
 from mmdet.evaluation import CocoMetric
+from mmdet.models.dense_heads import DETRHead
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -18,7 +21,8 @@ from mmengine.structures import InstanceData
 from small_detector import write_small_detector
 
 from hivit_det.exact_boxes import keep_boxes_exact
-from hivit_det.weights import read_detector
+from hivit_det.weights import classes_of, keys_of_classes, read_detector, start_from_detector
+from saratrx.errors import InputError
 from saratrx.files import hash_path
 
 
@@ -199,6 +203,69 @@ model = dict(roi_head=dict(bbox_head=dict(num_classes=1)))
     assert new["roi_head.bbox_head.fc_cls.weight"].shape[0] == 2
 
 
+def test_layers_of_classes_are_told_by_their_shapes():
+    """Also where heads call them otherwise than Faster R-CNN, and where another set has as many classes."""
+    cfg = Config.fromfile(f"{Path(mmdet.__file__).parent}/.mim/configs/yolox/yolox_tiny_8xb8-300e_coco.py")
+    cfg.model.bbox_head.num_classes = 2
+    model = MODELS.build(cfg.model)
+    layers = {key.rpartition(".")[0] for key in keys_of_classes(model, cfg.model)}
+    assert layers == {f"bbox_head.multi_level_conv_cls.{level}" for level in range(3)}
+    weights = {key: value + 1 for key, value in model.state_dict().items()}
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    content = {"model": weights, "meta": {"dataset_meta": {"classes": ("cat", "dog")}}}
+    report = start_from_detector(model, cfg.model, content, "w.pth", ["ship", "tank"])
+    assert {key.rpartition(".")[0] for key in report.new} == layers
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key] if key in report.new else weights[key])
+
+
+@pytest.mark.parametrize("named", ["ship", ["ship"], ("ship",)])
+def test_one_class_may_be_text(named):
+    assert classes_of({"meta": {"CLASSES": named}}) == ("ship",)
+
+
+def test_a_failed_training_writes_no_checkpoint(config, whole, tmp_path, monkeypatch):
+    work_dir = tmp_path / "run"
+    shutil.copytree(whole, work_dir)
+    for path in (work_dir / "epoch_2.pth", work_dir / "best_coco_bbox_mAP_epoch_2.pth"):
+        path.unlink()
+        hash_path(path).unlink()
+    scores(monkeypatch, 0.1, 0.2)
+    done = train(config, work_dir, "--resume", "--cfg-options", "optim_wrapper.clip_grad.max_norm=nan")
+    assert done.returncode == 2
+    said = r"error: the training has failed at epoch 2, so nothing was written: it has values that are not finite in "
+    assert re.match(said, done.stderr.splitlines()[-1])
+    assert (work_dir / "epoch_1.pth").exists() and not (work_dir / "epoch_2.pth").exists()
+
+
+@pytest.mark.parametrize("option", ["filename_tmpl=ep{}.ckpt", "out_dir={folder}/elsewhere"])
+def test_checkpoints_of_other_names_and_places_are_found_again(config, tmp_path, monkeypatch, option):
+    options = ["--cfg-options", f"default_hooks.checkpoint.{option.replace('{folder}', str(tmp_path))}"]
+    scores(monkeypatch, 0.1, KeyboardInterrupt())
+    assert train(config, tmp_path / "run", *options).returncode == 130
+    scores(monkeypatch, 0.2)
+    done = train(config, tmp_path / "run", "--resume", *options)
+    assert done.returncode == 0, done.stderr
+    assert "resumed epoch: 2" in done.stdout
+    written = re.search(r"wrote (\S+), and the log", done.stdout)[1]
+    assert Path(written).is_file()
+
+
+def test_a_detector_that_finds_nothing_has_figures(config, whole, tmp_path):
+    nothing = ["--cfg-options", "model.test_cfg.rcnn.score_thr=2.0"]
+    done = run_here("tools/test.py", config, whole / "epoch_2.pth", "--work-dir", tmp_path, *nothing)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["figures"]["coco/bbox_mAP"], results["figures"]["coco/bbox_mAP_50"]) == (0, 0)
+    assert results["per_class"]["ship"] == {"mAP": 0, "mAP_50": 0}
+
+
+def test_detr_is_refused_under_mixed_precision():
+    model = torch.nn.Sequential(DETRHead(num_classes=2, embed_dims=8))
+    with pytest.raises(InputError, match="--amp: DETRHead computes its boxes in 16 bits"):
+        keep_boxes_exact(model)
+
+
 def test_a_test_is_of_the_file_that_was_named(config, whole, tmp_path):
     absent = ["--cfg-options", "load_from=absent.pth", "resume=True"]
     done = run_here("tools/test.py", config, whole / "epoch_2.pth", "--work-dir", tmp_path / "t", *absent)
@@ -211,7 +278,7 @@ def test_a_test_writes_boxes_and_pictures_and_flips(config, whole, tmp_path):
     done = run_here("tools/test.py", config, whole / "epoch_2.pth", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "boxes.pkl").stat().st_size > 100
-    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"0.jpg", "1.jpg"}
+    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"0_0.jpg", "1_1.jpg"}
     assert f"wrote {tmp_path}/t/results.json, {tmp_path}/boxes.pkl, {tmp_path}/shown; next: " in done.stdout
 
 

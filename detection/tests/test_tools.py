@@ -257,3 +257,11 @@ def test_what_is_found_out_later_gets_one_sentence(folder, tmp_path):
         last = done.stderr.splitlines()[-1]
         assert (done.returncode, last.startswith("error: ")) == (2, True), (sentence, done.stderr[-1500:])
         assert sentence in last
+
+
+def test_the_launcher_leaves_the_last_word_to_the_processes(folder, tmp_path):
+    option = "train_dataloader.dataset.ann_file=absent.json"
+    done = run("tools/dist_train.sh", folder / "small.py", 1, "--cfg-options", option, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {folder}/absent.json cannot be read: No such file")
+    assert "Traceback" not in done.stderr

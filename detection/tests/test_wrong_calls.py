@@ -37,12 +37,22 @@ def folder(tmp_path_factory):
     (root / "text.pth").write_text("no checkpoint")
     torch.save([torch.zeros(1)], root / "list.pth")
     torch.save({"state_dict": {"neck.a": torch.zeros(1), "backbone.b": torch.zeros(1)}}, root / "weights.pth")
+    parts = {"neck.a": torch.zeros(1), "backbone.b": torch.zeros(1)}
+    torch.save({"state_dict": parts | {"neck.a": torch.tensor(float("nan"))}}, root / "nan.pth")
+    state = {"meta": {"epoch": -5, "iter": 1}, "optimizer": {}, "message_hub": {}}
+    torch.save({"state_dict": parts} | state, root / "minus.pth")
     save_checkpoint(root / "wider.pth", model=HiViT(**SIZES["micro"] | {"embed_dim": 64}, img_size=64).state_dict())
     whole = json.loads((root / "boxes.json").read_text())
     for name, changes in {
         "no_categories": {"categories": None},
         "no_boxes": {"annotations": []},
         "other_classes": {"categories": [{"id": 7, "name": "tank"}]},
+        "twice": {"images": [whole["images"][0], whole["images"][0]]},
+        "kinds": {"images": [whole["images"][0], whole["images"][1] | {"id": "1"}]},
+        "class": {
+            "categories": [{"id": 1, "name": "ship"}, {"id": 2, "name": "ship"}, {"id": 3, "name": "vehicle"}],
+            "annotations": [whole["annotations"][0] | {"category_id": number} for number in (1, 2)],
+        },
         "infinite": {"annotations": [whole["annotations"][0] | {"bbox": [1, 2, float("inf"), 4]}]},
         "huge_id": {"images": [whole["images"][0] | {"id": 10**30}]},
     }.items():
@@ -104,6 +114,22 @@ CALLS = {
     "proposals": (TRAIN, options(f"{DATA}.proposal_file=a.pkl"), "proposal_file is not supported"),
     "no categories": (TRAIN, options(f"{DATA}.ann_file=no_categories.json"),
             "no_categories.json is no COCO annotation"),
+    "twice an image": (TRAIN, options(f"{DATA}.ann_file=twice.json"), "1 stand twice by their id"),
+    "ids of two kinds": (TRAIN, options(f"{DATA}.ann_file=kinds.json"), "of its images, some have a number"),
+    "class twice": (TRAIN, options(f"{DATA}.ann_file=class.json"), "1 stand twice by their name"),
+    "other truth": (TRAIN, options("val_evaluator.ann_file=twice.json"), "the val_evaluator reads twice.json, and the"),
+    "no truth": (TRAIN, options("val_evaluator.ann_file=None"), "val_evaluator.ann_file None: must be the path"),
+    "evaluator 3": (TRAIN, options("val_evaluator=3"), "its val_evaluator is no dict(type=...)"),
+    "loader 3": (TRAIN, options("val_dataloader=3"), "its val_dataloader has no dataset"),
+    "load_from 3": (TRAIN, options("load_from=3"), "load_from 3: must be the path of a checkpoint"),
+    "metainfo 3": (TRAIN, options(f"{DATA}.metainfo=3"), "names no classes: write metainfo=dict(classes="),
+    "rate True": (TRAIN, options("optim_wrapper.optimizer.lr=True"), "optim_wrapper.optimizer.lr True: must be"),
+    "interval": (TRAIN, options("default_hooks.checkpoint.interval=abc"), "checkpoint.interval abc: must"),
+    "template": (TRAIN, options("default_hooks.checkpoint.filename_tmpl=a.pth"), "a.pth: must have {} once"),
+    "resume of epoch -5": (TRAIN, ["small.py", "--resume", "minus.pth"], "minus.pth has no training state"),
+    "weights of NaN": (TRAIN, ["small.py", "--init-weights", "nan.pth"], "nan.pth has values that are not finite"),
+    "test: other truth": (TEST, ["small.py", "weights.pth", "--cfg-options", "test_evaluator.ann_file=twice.json"],
+            "the test_evaluator reads twice.json, and the data set"),
     "no boxes": (TRAIN, options(f"{DATA}.ann_file=no_boxes.json"), "no_boxes.json has no box of the config's classes"),
     "other classes": (TRAIN, options(f"{DATA}.ann_file=other_classes.json"), "other_classes.json has the classes tank"),
     "infinite box": (TRAIN, options(f"{DATA}.ann_file=infinite.json"), "infinite.json: annotations[0] has no bbox"),
@@ -139,7 +165,7 @@ CALLS = {
     "test: torn": (TEST, ["small.py", "torn.pth"], "torn.pth"),
     "test: another": (TEST, ["small.py", "weights.pth"], "weights.pth does not fit this model"),
     "test: swapped": (TEST, ["weights.pth", "small.py"], "weights.pth: is no config, which ends in .py"),
-    "test: out": (TEST, ["small.py", "weights.pth", "--out", "boxes.json"], "--out boxes.json: must end in .pkl"),
+    "test: out": (TEST, ["small.py", "weights.pth", "--out", "boxes.json"], "--out boxes.json: must be a file"),
     "test: out there": (TEST, ["small.py", "weights.pth", "--out", "text.py/b.pkl"], "--out text.py cannot be made"),
     "test: shown there": (TEST, ["small.py", "weights.pth", "--show-dir", "text.py/s"],
             "--show-dir text.py/s cannot be"),

@@ -74,16 +74,18 @@ class SceneDetector:
         try:
             cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
             model = MODELS.build(cfg.model)
+            steps = next(annotation_sets(cfg.test_dataloader.dataset)).pipeline
+            self.prepare = Compose([step for step in steps if not step["type"].startswith("Load")])
         except Exception as error:  # a config can name anything
-            raise InputError(f"the model of {cfg.filename} cannot be built: {first_line(error)}") from error
+            raise InputError(
+                f"the model or test pipeline of {cfg.filename} cannot be built: {first_line(error)}"
+            ) from error
         self.classes = tuple(classes_of(cfg.test_dataloader.dataset))
         check_heads(model, self.classes)
         load_detector(model, checkpoint, self.classes)
         self.device = torch.device(device)
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
         keep_boxes_exact(self.model)  # under autocast, too
-        steps = next(annotation_sets(cfg.test_dataloader.dataset)).pipeline
-        self.prepare = Compose([step for step in steps if not step["type"].startswith("Load")])
 
     def detect(
         self,
