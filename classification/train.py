@@ -16,6 +16,7 @@ from pathlib import Path
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.options import parse_options
 from hivit_cls.plugins import import_plugins
+from saratrx.cores import share_cores
 from saratrx.errors import InputError, exit_on_input_error, interrupt_ends_at_once
 
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data_set = Path(config.dataset_config_file).stem or cfg.DATASET.NAME
 
     # With these comes PyTorch, which takes seconds: what is wrong in a call has been told by now
+    share_cores()
     with interrupt_ends_at_once():
         from dassl.utils.logger import Logger  # noqa: PLC0415
         from hivit_cls.running import run  # noqa: PLC0415

@@ -17,11 +17,13 @@ import sys
 
 try:
     from hivit_mae.run.options import parse_options
+    from saratrx.cores import share_cores
     from saratrx.errors import exit_on_input_error, interrupt_ends_at_once
 
     if __name__ == "__main__":
         with exit_on_input_error():
             options = parse_options()
+            share_cores()
             with interrupt_ends_at_once():
                 # with PyTorch, which takes seconds: a wrong option has been told by now
                 from hivit_mae.pretraining import main

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from saratrx.cores import share_cores
 from saratrx.errors import first_line, interrupt_ends_at_once
 
 INSTALL = f"pip install -r {Path(__file__).resolve().parents[2] / 'requirements_detection.txt'}"
@@ -48,6 +49,7 @@ def check_imports(*modules: str) -> None:
 
 def import_or_exit(module: str) -> Any:
     """Import a module that needs PyTorch and MMDetection; end the command with one sentence if it fails."""
+    share_cores()
     try:
         with interrupt_ends_at_once():
             return importlib.import_module(module)
