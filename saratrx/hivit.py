@@ -24,6 +24,7 @@ from saratrx.position import Grid, relative_position_index, resize_bias_table, r
 INNER = 4  # a patch enters as a 4x4 inner grid of cells; each merge halves it: 4, 2, 1
 CELLS = INNER * INNER
 LAYER_NORM_EPS = 1e-6
+HAS_BF16_PRODUCTS = any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 SIZES: dict[str, dict[str, Any]] = {  # the published ones, and micro for tests: 0.1 M parameters
     "micro": {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2},
@@ -113,8 +114,23 @@ class Attention(nn.Module):
         qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         bias = None if bias is None else bias.to(query.dtype)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        is_written_out = HAS_BF16_PRODUCTS and query.dtype == torch.bfloat16 and query.requires_grad
+        attend = attend_in_full if is_written_out and query.device.type == "cpu" else F.scaled_dot_product_attention
+        x = attend(query, key, value, attn_mask=bias)
         return self.proj(x.transpose(1, 2).reshape(batch, length, width))
+
+
+def attend_in_full(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Compute what `F.scaled_dot_product_attention` does, [B, heads, N, d], with [B, heads, N, N] weights in memory.
+
+    On CPUs that multiply matrices in bfloat16, and in that precision, training is the faster for it.
+    """
+    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if attn_mask is not None:
+        weights = weights + attn_mask
+    return weights.softmax(dim=-1) @ value
 
 
 class AttentionBlock(nn.Module):

@@ -164,6 +164,38 @@ def test_stochastic_depth_rises_over_all_blocks_but_merges():
     assert torch.equal(model(images), model(images))
 
 
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_attention_written_out_is_attention(monkeypatch, has_bias):
+    """Values and gradients in float64; and in bfloat16, where it is used, as exact as PyTorch's own."""
+    torch.manual_seed(0)
+    attention = hivit.Attention(32, 2, bias_table_rows=1 if has_bias else 0)
+    tokens, bias = torch.randn(3, 10, 32), torch.randn(1, 2, 10, 10) if has_bias else None
+    asked = []
+
+    def attend(*inputs, **masks):
+        asked.append(True)
+        return in_full(*inputs, **masks)
+
+    def found(dtype, written_out):
+        monkeypatch.setattr(hivit, "HAS_BF16_PRODUCTS", written_out)
+        attention.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+            attention(tokens, bias).square().sum().backward()
+        return torch.cat([p.grad.flatten() for p in attention.qkv.parameters()])
+
+    in_full = hivit.attend_in_full
+    monkeypatch.setattr(hivit, "attend_in_full", attend)
+    exact = found(torch.float32, True)
+    assert not asked  # in float32 PyTorch's is the faster one
+    errors = [(found(torch.bfloat16, written_out) - exact).norm() / exact.norm() for written_out in (False, True)]
+    assert len(asked) == 1
+    assert errors[1] < 1.5 * errors[0] < 0.03
+    query, key, value = torch.randn(3, 2, 2, 10, 16, dtype=torch.float64)
+    bias = None if bias is None else bias.double()
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    torch.testing.assert_close(in_full(query, key, value, attn_mask=bias), expected)
+
+
 def test_bias_tables_start_at_zero_and_matter():
     model = micro(rpe=True)
     attention = model.blocks[-1].attn
