@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -167,13 +168,19 @@ def finished(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     return [process.wait(timeout=600) for process in processes]
 
 
+def unfinished_checkpoints(output: Path, pattern: str) -> list[Path]:
+    """Find the checkpoints of runs that have no results yet, the oldest first."""
+    found = [path for path in output.glob(pattern) if path.suffix != ".sha256"]
+    found = [path for path in found if not (path.parents[1] / "results.json").exists()]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
 def tear(output: Path, pattern: str, rng: random.Random) -> str:
     """Cut the newest checkpoint of an unfinished run off, or change some of its bytes; says which one."""
-    found = [path for path in output.glob(pattern) if path.suffix != ".sha256"]
-    found = [path for path in found if not (path.parents[1] / "results.json").exists()]  # a finished run stays as it is
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-    if newest is None:
-        return "there was none yet"
+    found = unfinished_checkpoints(output, pattern)
+    if not found:
+        return "there was none"
+    newest = found[-1]
     content = bytearray(newest.read_bytes())
     if rng.random() < 0.5:
         del content[rng.randrange(len(content)) :]
@@ -197,12 +204,19 @@ def trial(stage: Stage, data: Path, output: Path, world_size: int, seconds: floa
     kind, moment, victim = rng.choice(KINDS), rng.uniform(0, seconds), rng.randrange(world_size)
     # of two processes one would wait for the other, which died before they met
     is_from_the_start = rng.random() < FROM_THE_START and world_size == 1
-    if kind == "second run":  # both take some seconds to start
+    if kind == "torn checkpoint":
+        moment /= 2  # and then until there are two
+    elif kind == "second run":  # both take some seconds to start
         moment, is_from_the_start = min(moment, SECOND_RUN_SECONDS), True
     processes = start(stage, data, output, world_size)
     if not is_from_the_start:
         wait_until_training(stage, output, processes)
     time.sleep(moment)
+    while kind == "torn checkpoint" and processes[victim].poll() is None:
+        with suppress(FileNotFoundError):  # the run may delete one meanwhile
+            if len(unfinished_checkpoints(output, stage.checkpoints)) > 1:  # else there is nothing to go back to
+                break
+        time.sleep(0.002)
     happened = f"{kind:15} after {moment:4.1f} s, exit codes "
     if kind == "second run":
         second = finished(start(stage, data, output, world_size, "-second"))
