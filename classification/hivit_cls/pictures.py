@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,23 +76,13 @@ def features(pooled: Features, labels: Labels, names: dict[int, str]) -> Figure:
         names: of the labels.
 
     """
-    chosen = np.random.default_rng(0).permutation(len(pooled))[:POINTS]
-    pooled, labels = np.ascontiguousarray(pooled[chosen]), labels[chosen]
-    points = embed(Hashed(pooled))
-    figure, axis = framed(6.0, 5.0, left=0.1, right=2.4, bottom=0.1, top=0.4)
-    for label in sorted(set(labels.tolist())):
-        colour, marker = colormaps["tab20"](label % COLOURS), MARKERS[label // COLOURS % len(MARKERS)]
-        x, y = points[labels == label].T
-        axis.scatter(x, y, s=14, color=colour, marker=marker, label=short(shown(names[label])), linewidths=0)
-    axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(labels):,} test images")
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8)
-    return figure
+    return _features(Hashed(pooled), Hashed(labels), tuple(names.items()))
 
 
 class Hashed:
     """An array as the key of a cache: of a frozen encoder all runs of a process draw the same features."""
 
-    def __init__(self, array: Features) -> None:
+    def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
         self.digest = hashlib.sha256(array.tobytes()).digest()
 
@@ -102,10 +93,24 @@ class Hashed:
         return isinstance(other, Hashed) and self.digest == other.digest
 
 
-@lru_cache(maxsize=4)
-def embed(pooled: Hashed) -> NDArray[np.floating]:
+@lru_cache(maxsize=2)
+def _features(pooled: Hashed, labels_of: Hashed, named: tuple[tuple[int, str], ...]) -> Figure:
+    chosen = np.random.default_rng(0).permutation(len(pooled.array))[:POINTS]
+    labels, names = labels_of.array[chosen], dict(named)
+    points = embed(np.ascontiguousarray(pooled.array[chosen]))
+    figure, axis = framed(6.0, 5.0, left=0.1, right=2.4, bottom=0.1, top=0.4)
+    for label in sorted(set(labels.tolist())):
+        colour, marker = colormaps["tab20"](label % COLOURS), MARKERS[label // COLOURS % len(MARKERS)]
+        x, y = points[labels == label].T
+        axis.scatter(x, y, s=14, color=colour, marker=marker, label=short(shown(names[label])), linewidths=0)
+    axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(labels):,} test images")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8)
+    return figure
+
+
+def embed(pooled: Features) -> NDArray[np.floating]:
     """Bring features [N, D], standardised, to points [N, 2] in the plane."""
-    values = pooled.array.astype(np.float64)
+    values = pooled.astype(np.float64)
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
     values = PCA(min(30, *values.shape), random_state=0).fit_transform(values)
     return TSNE(perplexity=min(30, (len(values) - 1) / 3), random_state=0).fit_transform(values)
@@ -183,15 +188,22 @@ def save(figure: Figure, path: str | Path) -> NDArray[np.uint8]:
         InputError: if it cannot be written.
 
     """
+    pixels, png = rendered(figure)
+    with refused_if_unwritable(path):
+        write_bytes(path, png)
+    return pixels
+
+
+@lru_cache(maxsize=4)  # more than the figures of one run
+def rendered(figure: Figure) -> tuple[NDArray[np.uint8], bytes]:
+    """Draw a figure, once: its pixels, uint8 [H, W, 3], and the PNG file of them."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     png = BytesIO()
     Image.fromarray(pixels).save(png, format="PNG")
-    with refused_if_unwritable(path):
-        write_bytes(path, png.getvalue())
-    return pixels
+    return pixels, png.getvalue()
 
 
 def shown(name: str) -> str:

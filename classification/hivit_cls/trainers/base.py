@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -96,6 +96,20 @@ class FrozenTrainer(SarTrainer):
             self.loader_cfg.DATALOADER.NUM_WORKERS = 0  # features lie in memory
             self.wrapper = partial(feature_bank.FeatureView, encoder=self.encoder)
         self.take_loaders(DataManager(self.loader_cfg, dataset_wrapper=self.wrapper))
+
+    def run_epoch(self) -> None:
+        """Do one pass; over features of the bank with one thread, since further ones are only waited for."""
+        if not self.has_bank:
+            super().run_epoch()
+            return
+        view = self.training_loader(self.train_loader_x, "training image").dataset
+        len(cast(feature_bank.FeatureView, view).features)  # computed now, by all threads
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            super().run_epoch()
+        finally:
+            torch.set_num_threads(threads)
 
     def pool(self, images: torch.Tensor) -> torch.Tensor:
         """Compute features [B, D] from images [B, 1 or 3, H, W], or pass those of the bank through."""
