@@ -99,6 +99,7 @@ class FeatureBank:
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             num_workers=min(workers, len(os.sched_getaffinity(0))),
             worker_init_fn=end_with_parent,
+            generator=torch.Generator(),  # its own: what is drawn in training must not depend on what is missing
         )
         hashes = list(missing)
         computed: dict[str, torch.Tensor] = {}

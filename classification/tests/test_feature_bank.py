@@ -16,6 +16,7 @@ from dassl.engine import build_trainer
 from dassl.utils import read_image, set_random_seed
 from hivit_cls import encoder, feature_bank
 from hivit_cls.configuration import setup_cfg
+from hivit_cls.trainers.mim_linear import MIM_linear
 from saratrx.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -57,6 +58,28 @@ def test_a_probe_on_the_bank_is_the_probe_on_the_images(tmp_path, checkpoint, sh
     assert torch.equal(found.argmax(dim=1), expected.argmax(dim=1))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
     assert found.argmax(dim=1).unique().numel() == 4  # it has learnt something that could differ
+
+
+def test_probes_have_one_thread_and_features_all(tmp_path, checkpoint, monkeypatch):
+    seen = []
+    compute, train_probe = feature_bank.FeatureBank.compute, MIM_linear.forward_backward
+
+    def watched(name, call):
+        def watching(*args):
+            seen.append((name, torch.get_num_threads()))
+            return call(*args)
+
+        return watching
+
+    monkeypatch.setattr(feature_bank.FeatureBank, "compute", watched("features", compute))
+    monkeypatch.setattr(MIM_linear, "forward_backward", watched("probe", train_probe))
+    torch.set_num_threads(3)
+    try:
+        trained(config(vehicles(tmp_path), tmp_path / "out", checkpoint, "OPTIM.MAX_EPOCH", 2))
+        assert set(seen) == {("features", 3), ("probe", 1)}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_loader_workers_change_nothing(tmp_path, checkpoint):

@@ -230,6 +230,18 @@ def test_features_of_a_class_lie_together():
     assert len(markers) == 2  # the 22nd class has the first one's colour, and another marker
 
 
+def test_features_are_drawn_once_for_all_runs(tmp_path):
+    rng = np.random.default_rng(0)
+    pooled, labels, names = rng.normal(size=(30, 8)).astype(np.float32), rng.integers(2, size=30), {0: "a", 1: "b"}
+    first = pictures.features(pooled, labels, names)
+    assert pictures.features(pooled.copy(), labels.copy(), dict(names)) is first
+    assert pictures.features(pooled, 1 - labels, names) is not first
+    assert pictures.features(pooled, labels, {0: "a", 1: "c"}) is not first
+    pixels = [pictures.save(first, tmp_path / name) for name in ("1.png", "2.png")]
+    np.testing.assert_array_equal(*pixels)
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
 def test_mistakes(tmp_path):
     Image.fromarray(draw(1, 1, side=40)).save(tmp_path / "a.png")
     surest = [
