@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
@@ -20,7 +20,9 @@ from PIL.PngImagePlugin import PngImageFile
 from saratrx.errors import InputError, first_line
 from saratrx.files import is_file
 from saratrx.grey_scale import Grey, Values, strips, to_uint8
-from saratrx.tiff import Tiff, TiffError
+
+if TYPE_CHECKING:
+    from saratrx.tiff import Tiff
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy"})  # compared in lower case
 MAX_PIXELS = 2**29  # of an image in memory: 5e8, enough for scenes of 24,000 x 16,000
@@ -86,14 +88,10 @@ def decode(name: str | Path, content: bytes) -> Grey:
         if Path(name).suffix.lower() == ".npy":
             return grey_array(name, parse_array(name, content))
         if content.startswith(TIFF_STARTS):
-            with open_tiff(name, content) as tiff:
-                check_pixels(name, tiff.height, tiff.width)
-                return tiff.whole()
+            return decode_tiff(name, content)
         return decode_by_pillow(name, content)
     except ImageError:
         raise
-    except TiffError as error:
-        raise ImageError(f"{name} {error}") from error
     except Exception as error:  # a damaged file makes its parser raise anything at all
         raise ImageError(f"{name} cannot be read as an image: {first_line(error)}") from error
 
@@ -127,7 +125,19 @@ def check_pixels(name: str | Path, height: int, width: int) -> None:
         raise ImageError(f"{name} has {height:,} x {width:,} pixels: {too_large()}")
 
 
-def open_tiff(name: str | Path, source: Path | bytes) -> Tiff:
+def decode_tiff(name: str | Path, content: bytes) -> Grey:
+    """Decode the content of a TIFF to uint8 [H, W]; raises ImageError."""
+    from saratrx.tiff import TiffError  # noqa: PLC0415 -- as below
+
+    with open_tiff(name, content) as tiff:
+        check_pixels(name, tiff.height, tiff.width)
+        try:
+            return tiff.whole()
+        except TiffError as error:
+            raise ImageError(f"{name} {error}") from error
+
+
+def open_tiff(name: str | Path, source: Path | bytes) -> "Tiff":
     """Open a TIFF for reading in windows.
 
     Args:
@@ -138,6 +148,8 @@ def open_tiff(name: str | Path, source: Path | bytes) -> Tiff:
         ImageError: if it is no TIFF, torn, has several bands of amplitude, or blocks larger than `max_pixels`.
 
     """
+    from saratrx.tiff import Tiff, TiffError  # noqa: PLC0415 -- with GDAL, which other images can do without
+
     try:
         tiff = Tiff(source)
     except TiffError as error:
