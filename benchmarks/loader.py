@@ -5,8 +5,9 @@
     python benchmarks/loader.py --device cuda --batch_size 256    # augmentation on the GPU
 
 The published path opens each file with Pillow, crops, flips and jitters it image by image, and makes a tensor. Ours is
-timed from folders, from shards and from the decoded cache, with augmentation in the loader or on the device. Nothing is
-trained. Prints images/s, images/s per core, and the ratio to the published path (the median over interleaved rounds).
+timed from folders, from shards (where WebDataset is installed) and from the decoded cache, with augmentation in the
+loader or on the device. Nothing is trained. --json is written anew after each round. Prints
+images/s, images/s per core, and the ratio to the published path (the median over interleaved rounds).
 """
 
 import os
@@ -14,6 +15,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -119,6 +121,17 @@ def speed(epoch: Callable[[], int], device: torch.device) -> float:
     return images / (time.perf_counter() - begun)
 
 
+def figures(speeds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Give the median of each form's speeds, and of its ratios to the published form, over the rounds so far."""
+    return {
+        name: {
+            "images_per_second": median(of_rounds),
+            "ratio": median(f / p for f, p in zip(of_rounds, speeds["published"], strict=True)),
+        }
+        for name, of_rounds in speeds.items()
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = Parser(description="Time the data path against the published one.")
@@ -140,10 +153,14 @@ def main() -> None:
         if not args.data_path:
             make_chips(top / "chips", args.chips)
         paths = [path for data in folders for path in find_images(data)]
-        shards, cache = make_shards(top / "shards", paths), str(top / "cache")
-        batches = args.input_size, args.batch_size
+        cache, batches = str(top / "cache"), (args.input_size, args.batch_size)
+        sources = [("folders", folders, ""), ("cache", folders, cache)]
+        if find_spec("webdataset"):
+            sources.insert(1, ("shards", make_shards(top / "shards", paths), ""))
+        else:
+            print("shards are left out: webdataset is not installed")
         forms = {"published": published_path(paths, *batches, args.num_workers, device)}
-        for name, data_path, cached in (("folders", folders, ""), ("shards", shards, ""), ("cache", folders, cache)):
+        for name, data_path, cached in sources:
             for augment in ("loader", "device"):
                 data = DataOptions(tuple(data_path), cached, augment, num_workers=args.num_workers)
                 forms[f"{name}, augment {augment}"] = our_path(data, *batches, device, top)
@@ -153,6 +170,8 @@ def main() -> None:
 
         machine = describe(device)
         print(f"{machine}\n{len(paths)} images, batches of {args.batch_size}, {args.num_workers} loader processes")
+        results = {"machine": machine, "images": len(paths), "batch_size": args.batch_size, "cores": cores}
+        results["num_workers"] = args.num_workers
         speeds: dict[str, list[float]] = {name: [] for name in forms}
         for number in range(args.rounds + 1):
             for name, epoch in forms.items():
@@ -161,15 +180,14 @@ def main() -> None:
                 found = speed(epoch, device)
                 if number:  # the first round starts the processes and fills the page cache
                     speeds[name].append(found)
-        results = {"machine": machine, "images": len(paths), "batch_size": args.batch_size, "cores": cores}
-        results["num_workers"] = args.num_workers
-        for name, of_rounds in speeds.items():
-            ratio = median(f / p for f, p in zip(of_rounds, speeds["published"], strict=True))
-            rate = median(of_rounds)
-            print(f"  {name:42} {rate:7.0f} images/s  {rate / cores:8.0f} per core  ratio {ratio:6.2f}", flush=True)
-            results[name] = {"images_per_second": rate, "ratio": ratio}
-        if args.json:
-            write_json(args.json, results, indent=1)
+            if number and args.json:  # after each round: the time on a machine may end
+                write_json(args.json, results | figures(speeds), indent=1)
+        for name, figure in figures(speeds).items():
+            rate = figure["images_per_second"]
+            print(
+                f"  {name:42} {rate:7.0f} images/s  {rate / cores:8.0f} per core  ratio {figure['ratio']:6.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

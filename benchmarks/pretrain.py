@@ -6,8 +6,8 @@
 
 Prints, for the gradient features and for the training step in each precision, compiled or not, and with each batch:
 images/s (the median over interleaved rounds), the ratio to the published form (the median of the rounds' ratios), the
-share of the chip's measured rate of matrix products that is used, and the peak memory. With --data, also a whole loop
-that is fed from the decoded cache.
+share of the chip's measured rate of matrix products that is used, and the peak memory. The fastest form comes first,
+alone. With --data, also a whole loop that is fed from the decoded cache. --json is written anew after each part.
 """
 
 import argparse
@@ -163,12 +163,20 @@ def print_peak_memory(work: str, batch: int, size: str) -> None:
 
 
 def report(
-    work: list[str], batch: int, rounds: int, rate: float, flops: int, size: str, device: torch.device
+    work: list[str],
+    made: dict[str, tuple[Step, float]],
+    batch: int,
+    rounds: int,
+    rate: float,
+    flops: int,
+    size: str,
+    device: torch.device,
 ) -> dict[str, dict[str, float]]:
-    """Time some work, of which the first is the baseline, and print and return its figures.
+    """Time some work, of which the first is the baseline if there is more, and print and return its figures.
 
     Args:
         work: forms of the step, or the features.
+        made: what `with_peak_memory` made of each with this batch before; what is new is added.
         batch: images.
         rounds: of the timing.
         rate: FLOP/s that the chip reaches in matrix products; utilisation is relative to it.
@@ -177,40 +185,56 @@ def report(
         device: where it is done.
 
     """
-    images, functions, memory = synthetic_images(batch, device), {}, {}
+    images, functions = synthetic_images(batch, device), {}
     for name in work:
         try:
-            function, memory[name] = with_peak_memory(name, batch, size, device)
-            functions[name] = partial(function, images)
+            if name not in made:
+                made[name] = with_peak_memory(name, batch, size, device)
+            functions[name] = partial(made[name][0], images)
         except torch.OutOfMemoryError:
             print(f"  {name:20} out of memory", flush=True)
             torch.cuda.empty_cache()
-    times = interleaved(functions, rounds, device)
-    baseline, figures = next(iter(times.values())), {}
+    times, figures = interleaved(functions, rounds, device), {}
     for name, seconds in times.items():
-        speed = batch / median(seconds)
-        ratio = median(b / s for b, s in zip(baseline, seconds, strict=True))
-        share = speed * flops / rate
-        used = f"   {share:6.1%} of the chip" if flops else ""
-        print(
-            f"  {name:20} {speed:9.2f} images/s   ratio {ratio:6.2f}{used}   peak memory {memory[name]:5.2f} GB",
-            flush=True,
-        )
-        figures[name] = {"images_per_second": speed, "ratio": ratio, "peak_gb": memory[name]}
+        speed, memory = batch / median(seconds), made[name][1]
+        figures[name] = {"images_per_second": speed, "peak_gb": memory}
+        line = f"  {name:20} {speed:9.2f} images/s"
+        if len(work) > 1 and work[0] in times:
+            ratio = figures[name]["ratio"] = median(b / s for b, s in zip(times[work[0]], seconds, strict=True))
+            line += f"   ratio {ratio:6.2f}"
         if flops:
-            figures[name]["utilisation"] = share
+            share = figures[name]["utilisation"] = speed * flops / rate
+            line += f"   {share:6.1%} of the chip"
+        print(f"{line}   peak memory {memory:5.2f} GB", flush=True)
     return figures
 
 
-def fed_from_cache(form: str, batch: int, steps: int, size: str, device: torch.device) -> dict[str, float]:
-    """Images/s of a loop of training steps that is fed from a decoded cache, augmented on the device."""
+def report_features(
+    features: dict[str, dict[str, float]], batch: int, rounds: int, size: str, device: torch.device
+) -> None:
+    """Time the gradient features of a batch; the figures are added to `features`."""
+    print(f"\ngradient features of {batch} x 1 x 224 x 224", flush=True)
+    features |= report(list(FEATURES), {}, batch, rounds, 1.0, 0, size, device)
+
+
+def report_errors(features: dict[str, dict[str, float]], device: torch.device) -> None:
+    """Compare the gradient features of one image with float64; the errors are added to `features`."""
+    image = synthetic_images(1, device)
+    exact = DenseGradientFeature()(image.double().cpu())
+    for name, function in gradient_features(device).items():
+        error = float((function(image).double().cpu() - exact).abs().max())
+        features.setdefault(name, {})["error"] = error
+        print(f"  {name:20} largest error against float64 {error:.1e}, in one image", flush=True)
+
+
+def fed_from_cache(step: Step, batch: int, steps: int, device: torch.device) -> dict[str, float]:
+    """Images/s of a loop of some training steps that is fed from a decoded cache, augmented on the device."""
     with tempfile.TemporaryDirectory() as folder:
         make_chips(Path(folder) / "chips", max(steps * batch // 4, 2 * batch))
         data = DataOptions(data_path=(f"{folder}/chips",), cache=f"{folder}/cache", augment="device")
         processes = Processes(0, 1, device)
         source = open_images(data, processes, input_size=224, batch_size=batch, seed=0, sizes_folder=Path(folder))
         loader = BatchLoader(source, processes, batch, data.num_workers)
-        step = training_step(form, size, device)
 
         def epoch(number: int) -> int:
             images = 0
@@ -219,7 +243,7 @@ def fed_from_cache(form: str, batch: int, steps: int, size: str, device: torch.d
                 images += len(dealt.images)
             return images
 
-        epoch(0)  # starts the loader's processes, compiles
+        epoch(0)  # starts the loader's processes
         begun, waited, images = time.perf_counter(), loader.seconds_waited, 0
         for number in range(1, 5):
             images += epoch(number)
@@ -237,7 +261,9 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, help="default: what suits the chip")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data", action="store_true", help="also feed the last form from a decoded cache")
+    parser.add_argument(
+        "--data", action="store_true", help="also feed the last form from a decoded cache (first batch)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--memory_of", choices=FORMS + FEATURES, help=argparse.SUPPRESS)
     args = parsed(parser)
@@ -256,29 +282,37 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine, "size": args.size, "rounds": args.rounds, "flop_an_image": flops}
     results["matrix_flops"] = {precision: rate}
 
-    batch = args.batch_size[0]
-    images = synthetic_images(batch, device)
-    exact = DenseGradientFeature()(images.double().cpu())
-    print(f"\ngradient features of {batch} x 1 x 224 x 224")
-    results["gradient_features"] = report(list(FEATURES), batch, 2 * args.rounds, rate, 0, args.size, device)
-    for name, function in gradient_features(device).items():
-        error = float((function(images).double().cpu() - exact).abs().max())
-        results["gradient_features"][name]["error"] = error
-        print(f"  {name:20} largest error against float64 {error:.1e}")
+    def keep() -> None:
+        """Write what there is so far: the time on a machine may end."""
+        if args.json:
+            write_json(args.json, results, indent=1)
 
-    for batch in args.batch_size:
-        print(f"\ntraining step of HiViT-{args.size}, {batch} images, mask 0.75")
-        figures = results[f"step of {batch}"] = report(forms, batch, args.rounds, rate, flops, args.size, device)
-        if args.data and forms[-1] in figures:
-            fed = fed_from_cache(forms[-1], batch, 20 * args.rounds, args.size, device)
+    keep()
+    for number, batch in enumerate(args.batch_size):
+        print(f"\ntraining step of HiViT-{args.size}, {batch} images, mask 0.75", flush=True)
+        made: dict[str, tuple[Step, float]] = {}
+        figures: dict[str, dict[str, float]] = {}
+        results[f"step of {batch}"] = figures
+        for work in dict.fromkeys(((forms[-1],), tuple(forms))):
+            figures |= report(list(work), made, batch, args.rounds, rate, flops, args.size, device)
+            keep()
+        if args.data and number == 0 and forms[-1] in figures:
+            fed = fed_from_cache(made[forms[-1]][0], batch, 20 * args.rounds, device)
             share = fed["images_per_second"] / figures[forms[-1]]["images_per_second"]
             print(
                 f"  {forms[-1]}, fed from the cache: {fed['images_per_second']:.2f} images/s, {share:.0%} of that; "
                 f"waiting for data {fed['waited']:.0%}", flush=True,
             )  # fmt: skip
             figures["fed from the cache"] = {**fed, "share": share}
-    if args.json:
-        write_json(args.json, results, indent=1)
+            keep()
+        del made  # before the next batch needs its memory
+
+    features: dict[str, dict[str, float]] = {}
+    results["gradient_features"] = features
+    report_features(features, args.batch_size[0], 2 * args.rounds, args.size, device)
+    keep()
+    report_errors(features, device)
+    keep()
 
 
 if __name__ == "__main__":

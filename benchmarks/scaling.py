@@ -124,9 +124,9 @@ def main() -> None:
                 f"ratio to one process {rate / baseline:5.2f}, efficiency {efficiency:.0%}", flush=True,
             )  # fmt: skip
             found.append({"processes": world_size, "bucket_mb": bucket_mb, "images_per_second": rate})
-    if args.json:
-        result = {"machine": machine, "size": args.size, "batch_size": args.batch_size, "measured": found}
-        write_json(args.json, result, indent=1)
+            if args.json:  # after each: the time on a machine may end
+                result = {"machine": machine, "size": args.size, "batch_size": args.batch_size, "measured": found}
+                write_json(args.json, result, indent=1)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
     "benchmarks/pretrain.py": [],
     "benchmarks/reconstruction.py": ["{there}/a.pth", "{there}"],
     "benchmarks/scaling.py": [],
+    "benchmarks/shared_cores.py": [],
     "benchmarks/survival.py": [],
     "example/simulate.py": ["--output_dir", "{there}/new"],
 }
@@ -57,6 +58,9 @@ WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/reconstruction.py", "{there}/a.pth {there} --images 0", "--images 0: must be from 1"),
     ("benchmarks/scaling.py", "--processes 0", "--processes 0: must be from 1 to 256"),
     ("benchmarks/scaling.py", "--bucket_mb nan", "--bucket_mb nan: must be a positive number"),
+    ("benchmarks/shared_cores.py", "--seconds 0", "--seconds 0.0: must be a positive number"),
+    ("benchmarks/shared_cores.py", "--seconds nan", "--seconds nan: must be a positive number"),
+    ("benchmarks/shared_cores.py", "--json {there}", "is a folder; name a file"),
     ("benchmarks/scaling.py", "--amp fp8", "--amp: invalid choice"),
     ("benchmarks/survival.py", "--trials 0", "--trials 0: must be from 1"),
     ("benchmarks/survival.py", "--seed -1", "--seed -1: must not be negative"),
@@ -121,7 +125,10 @@ def test_unknown_options_and_help(script, there, monkeypatch):
     assert err == ""
 
 
-@pytest.mark.parametrize("script", ["example/quickstart.sh", "example/setup.sh", "benchmarks/gpu_suite.sh"])
+@pytest.mark.parametrize(
+    "script",
+    ["example/quickstart.sh", "example/setup.sh", "benchmarks/gpu_suite.sh", "benchmarks/gpu_train.sh"],
+)
 def test_shell_scripts(script, tmp_path):
     def run(*words):
         command = [shutil.which("bash"), str(ROOT / script), *words]
@@ -135,6 +142,8 @@ def test_shell_scripts(script, tmp_path):
     if "quickstart" in script:
         (tmp_path / "file").touch()
         wrong += [["a", "b"], ["file"], ["file/below"], ["/proc/new"]]
+    if "train" in script:
+        wrong += [[], ["only_images"]]
     for words in wrong:
         done = run(*words)
         assert refused(done.returncode, done.stderr), done.stderr
