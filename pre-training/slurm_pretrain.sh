@@ -2,6 +2,7 @@
 # Pre-train under Slurm, one process for each GPU, on any number of machines:
 #   sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 --cpus-per-task 12 slurm_pretrain.sh \
 #       --data_path DIR --output_dir DIR --batch_size 100 --epochs 800
+# or with --ntasks 16 --gpus-per-task 1, by which each process sees its own GPU alone.
 # Options before the script's name go to Slurm, those after it to main_pretrain.py; --resume auto is added. --output_dir
 # must be a folder that all machines share. Ahead of the time limit, and when the job is preempted, the run saves its state
 # and the job is queued again; so is one whose machine failed. PYTHON names the interpreter (default: .venv of the project,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import profile
 
-from hivit_mae.cluster.distributed import Processes, all_gather, all_reduce_max, all_reduce_sum
+from hivit_mae.cluster.distributed import Agreement, Processes, all_gather, all_reduce_max, all_reduce_sum
 from hivit_mae.cluster.preemption import Preempted, Preemption
 from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import Batch, BatchLoader
@@ -143,6 +143,7 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
     Raises:
         NonFiniteLossError: if the loss was not finite in `max_nonfinite` steps in a row; known at the next line of the
             log.
+        InputError: if too many images are bad; known then too.
         Preempted: after a signal; the state is then saved.
 
     """
@@ -153,6 +154,7 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
     # of the epoch: [sum of finite losses, their number]; stays on the device
     sums = torch.tensor(own_sums(run), device=processes.device)
     last_sums = all_reduce_sum(sums)
+    agreement = Agreement(processes)
 
     first_batch = first_step * run.optimisation.accum_iter
     batches = enumerate(run.loader.batches(epoch, first_batch), start=first_batch)
@@ -166,11 +168,13 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
         if run.trace is not None:
             run.trace.step()
 
-        run.loader.source.check_bad()
         is_time = run.save_minutes and time.monotonic() - run.last_save > 60 * run.save_minutes
         asked = STOP if run.preemption.received else SAVE if is_time and processes.is_main else GO_ON
-        agreed = all_reduce_max(asked, processes)
+        if asked == SAVE:
+            run.last_save = time.monotonic()  # asked for once, although it may be done a step later
+        agreed = agreement.after_step(asked, at_once=step + 1 == steps)  # the epoch's end is a place to stop at too
         if run.log.step(step) or agreed != GO_ON:
+            run.loader.source.check_bad()
             all_sums = all_reduce_sum(sums)
             check_guard(run)
             loss_value, count = (all_sums - last_sums).tolist()
@@ -181,6 +185,7 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
         if agreed != GO_ON:
             keep_state(run, step + 1, sums)
         if agreed == STOP:
+            agreement.settle()
             reason = max(all_gather(run.preemption.received, processes))
             raise Preempted(f"{reason} came: stopped after step {step + 1}/{steps} of epoch {epoch + 1}", reason)
 

@@ -19,7 +19,7 @@ from hivit_mae.run import panel
 from hivit_mae.run.begin import begin, new_state, wrap
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
 from hivit_mae.run.options import Options, OutputOptions
-from hivit_mae.run.precision import allow_tf32
+from hivit_mae.run.precision import allow_tf32, attention_of
 from hivit_mae.run.profiling import traced
 from hivit_mae.run.resolved import recorded, resolve
 from hivit_mae.run.run_log import RunLog
@@ -110,6 +110,8 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
     """Train from the beginning, or from a checkpoint, to the last epoch, in folders that are held."""
     model_options, optimisation, output = options.model, options.optimisation, options.output
     resolved = resolve(options, processes)
+    if resolved.asked_in_vain:
+        log.warning(f"--compile: {resolved.why_compile}; training goes on without compilation")
     allow_tf32()
     keep_freed_memory()
 
@@ -151,6 +153,7 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
             state.model,
             processes,
             is_compiled=resolved.compile,
+            compile_mode=options.machine.compile_mode,
             is_accumulating=optimisation.accum_iter > 1,
             grad_reduce=options.machine.grad_reduce,
             bucket_mb=options.machine.bucket_mb,
@@ -170,7 +173,11 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
     panel_images = panel.fixed_images(source, PANEL_IMAGES) if processes.is_main and output.image_every else None
 
     preemption, trace_folder = Preemption(), output.log_folder if options.machine.profile else None
-    with preemption.watched(), traced(trace_folder, processes.rank, processes.device) as trace:
+    with (
+        preemption.watched(),
+        attention_of(options.machine.compile_mode),
+        traced(trace_folder, processes.rank, processes.device) as trace,
+    ):
         while True:
             run_log = RunLog(
                 output.folder,

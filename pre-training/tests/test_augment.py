@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 from torchvision.transforms import InterpolationMode, v2
 
+from hivit_mae.data import resample
 from hivit_mae.data.augment import Augmentation, Crop
 from hivit_mae.data.resample import GROUP_SIZE, collate_crops, resize_crops, taps
 
@@ -100,7 +102,7 @@ def test_a_batch_is_augmented_as_its_images_one_by_one(size):
     assert {crop.flip for _, _, crop in samples} == {True, False}
     batch = collate_crops(samples)
     assert len(batch.groups) > 2
-    assert max(len(group.places) for group in batch.groups) == GROUP_SIZE
+    assert max(group.crops for group in batch.groups) == GROUP_SIZE
     found = resize_crops(batch, size)
     assert batch.indices == list(range(45))
     assert found.shape == (45, 1, size, size)
@@ -162,21 +164,65 @@ def test_scaling_is_bicubic_to_float_precision():
         assert torch.allclose(alone[0], found[i], atol=1e-6)
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 64, 65, 1000])
-def test_taps_stay_inside_and_sum_to_one(length):
-    count = math.ceil(4 * max(length / 64, 1))
-    indices, weights = taps(length, 64, count, False, torch.device("cpu"))
-    assert indices.shape == weights.shape == (64, count)
-    assert (indices.min(), indices.max()) == (0, length - 1)
-    torch.testing.assert_close(weights.sum(1), torch.ones(64))
-    flipped, flipped_weights = taps(length, 64, count, True, torch.device("cpu"))
-    assert torch.equal(flipped.flip(0), indices)
-    assert torch.equal(flipped_weights.flip(0), weights)
+def taps_of_one(length, size, count, is_flipped):
+    """Indices and weights [S, K] of one crop, an output and an input at a time, in float64."""
+    scale = length / size
+    stretch = max(scale, 1.0)
+    indices, weights = np.zeros((size, count), int), np.zeros((size, count))
+    for output in range(size):
+        centre = (output + 0.5) * scale
+        first, stop = max(int(centre - 2 * stretch + 0.5), 0), min(int(centre + 2 * stretch + 0.5), length)
+        for k in range(count):
+            x = abs(first + k + 0.5 - centre) / stretch
+            near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+            weights[output, k] = (near if x < 1 else far if x < 2 else 0) * (first + k < stop)
+            indices[output, k] = min(first + k, length - 1)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return (indices[::-1], weights[::-1]) if is_flipped else (indices, weights)
 
 
-def test_a_batch_pins_and_moves_as_a_tuple():
-    batch = collate_crops([Augmentation(32, 0, on_device=True).sample(0, 5, speckle(40, 40))])
-    assert isinstance(batch, tuple)  # which DataLoader pins field by field
+@pytest.mark.parametrize("size", [48, 64])
+def test_the_taps_of_crops_of_odd_sizes_are_found_together(size):
+    lengths, flips = [1, 2, 7, 63, 64, 65, 131, 445, 1000], [0, 1, 0, 1, 0, 1, 0, 1, 1]
+    starts = [100 * number for number in range(len(lengths))]
+    count = math.ceil(4 * 1000 / size)
+    as_float64 = [torch.tensor(values, dtype=torch.float64) for values in (lengths, flips, starts)]
+    found, weights = taps(as_float64[0], size, 1000, *as_float64[1:])
+    assert found.dtype == torch.int32
+    assert weights.dtype == torch.float32
+    for number, (length, flip, start) in enumerate(zip(lengths, flips, starts, strict=True)):
+        indices, expected = taps_of_one(length, size, count, flip)
+        part = slice(number * size, (number + 1) * size)
+        assert np.array_equal(found[part].numpy() - start, indices), length
+        assert np.abs(weights[part].numpy() - expected).max() < 1e-6, length
+        assert torch.allclose(weights[part].sum(1), torch.ones(size), atol=1e-6)
+
+
+def test_a_batch_is_augmented_on_the_device_from_one_tensor_of_which_nothing_is_read_back():
+    """On a device without values, where every reading and every other copy is an error; a large crop reorders it."""
+    images = [speckle(*shape) for shape in [(300, 400), (40, 40), (33, 20)]]
+    batch = collate_crops([Augmentation(32, 0, on_device=True).sample(0, 5 + i, x) for i, x in enumerate(images)])
+    assert not batch.is_sorted
+    assert sum(isinstance(part, torch.Tensor) for part in batch) == 1
     moved = batch.to(torch.device("meta"))
-    assert moved.pixels.device.type == "meta"
-    assert moved.indices == [5]
+    assert moved.data.device.type == "meta"
+    assert moved.indices == [5, 6, 7]
+    assert resize_crops(moved, 32).shape == (3, 1, 32, 32)
+
+
+def test_a_batch_is_pinned_by_one_copy(monkeypatch):
+    """As DataLoader does it, with a stand-in for the copy: PyTorch pins for GPUs alone."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: (pinned.append(self), self.clone())[1])
+    batch = collate_crops([Augmentation(32, 0, on_device=True).sample(0, i, speckle(40, 40)) for i in range(3)])
+    found = pin_memory(batch)
+    assert len(pinned) == 1
+    assert found.indices is batch.indices
+    assert torch.equal(resize_crops(found, 32), resize_crops(batch, 32))
+
+
+def test_without_opencv_a_batch_is_the_same(monkeypatch):
+    samples = [Augmentation(32, 0, on_device=True).sample(0, i, speckle(*size)) for i, size in enumerate(SIZES)]
+    expected = collate_crops(samples)
+    monkeypatch.setattr(resample, "transpose", np.transpose)
+    assert torch.equal(collate_crops(samples).data, expected.data)

@@ -10,10 +10,12 @@ from hivit_mae.cluster.watchdog import Watchdog
 from hivit_mae.data.loading import Batch
 from hivit_mae.engine_pretrain import Run, train_one_epoch
 from hivit_mae.models.models_hivit_mae import mae_hivit_micro_dec32d1b as micro
+from hivit_mae.run import run_log
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
 from hivit_mae.run.options import OptimisationOptions
 from hivit_mae.run.run_log import RunLog
 from hivit_mae.run.training_state import Checkpoints, Progress, TrainingState
+from saratrx.errors import InputError
 
 CPU = torch.device("cpu")
 IMAGES = golden.image("engine", (16, 1, 48, 48))
@@ -147,6 +149,29 @@ def test_a_signal_saves_the_state_after_the_step_in_progress(tmp_path):
         train_one_epoch(run)
     assert [path.name for path in Checkpoints(tmp_path).existing()] == ["checkpoint-0-2.pth"]
     assert run.state.progress.step == 2
+
+
+def test_bad_images_are_looked_for_at_the_lines_of_the_log_and_before_a_state_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_log, "LOG_EVERY", 3)
+    run = new_run(tmp_path, Fixed(2), optimizer=adamw)
+    done, looked = [], []
+    step = engine_pretrain.optimizer_step
+    monkeypatch.setattr(engine_pretrain, "optimizer_step", lambda *args: (done.append(args[-1]), step(*args))[1])
+    run.loader.check_bad = lambda: looked.append(done[-1])
+    train_one_epoch(run)
+    assert done == list(range(8))
+    assert looked == [2, 5, 7]
+
+    def too_many():
+        raise InputError("at least 9 of 10 images cannot be read")
+
+    run.loader.check_bad = too_many
+    run.preemption.received = "SIGTERM"
+    done.clear()
+    with pytest.raises(InputError, match="cannot be read"):
+        train_one_epoch(run)
+    assert done == [0]
+    assert not Checkpoints(tmp_path).existing()
 
 
 def test_gradients_are_clipped_to_the_norm():

@@ -1,3 +1,4 @@
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,6 +97,30 @@ def test_waiting_is_counted(folder, monkeypatch):
     for _ in loader.batches(0):
         time.sleep(0.05)  # a step
     assert 24 * 0.01 < loader.seconds_waited < time.perf_counter() - begun - 6 * 0.05
+
+
+def test_a_run_has_one_side_stream(folder, monkeypatch):
+    """With stand-ins for what CUDA brings; the batches are those without it."""
+    loader, made = make(folder), []
+    stream = SimpleNamespace(record_event=lambda: SimpleNamespace(query=lambda: True), wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: (made.append(device), stream)[1])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda which: contextlib.nullcontext())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, which: None)
+    expected = all_indices(loader.batches(0)) + all_indices(loader.batches(1))
+    found = []
+    for epoch in (0, 1):
+        loader.source.start(epoch)
+        found += all_indices(loader.on_side_stream(iter(loader.loader)))
+    assert found == expected
+    assert made == [loader.device]
+
+
+def test_folders_of_images_need_no_webdataset_opencv_or_tensorboard():
+    names = ("webdataset", "cv2", "tensorboard", "rasterio", "matplotlib")
+    script = f"import sys; sys.modules |= dict.fromkeys({names}); import hivit_mae.pretraining"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mistake_that_a_worker_finds_is_told_in_its_sentence(folder, monkeypatch):

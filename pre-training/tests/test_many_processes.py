@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 from processes import Command, Run, two
 from small_runs import SCRIPT, free_port, losses, options, run_here
 
@@ -16,6 +17,17 @@ from saratrx.checkpoint import load_checkpoint
 
 def long(images, output, **changes):
     return options(images, output, **{"epochs": 2000, "batch_size": 4, "num_workers": 1, "resume": "auto"} | changes)
+
+
+@pytest.fixture(scope="module")
+def three_epochs(images, tmp_path_factory):
+    """An undisturbed run of three epochs in two processes."""
+    output = tmp_path_factory.mktemp("three")
+    processes = two(lambda process: process, options(images, output, epochs=3, batch_size=4, num_workers=0))
+    for process in processes:
+        assert process.ended() == 0, process.text
+        process.close()
+    return output
 
 
 def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images, plain_run, started, tmp_path):
@@ -31,6 +43,69 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_as_if_undisturbed(images,
     assert losses(tmp_path) == pytest.approx(losses(output), rel=1e-4)
     one, again = (load_checkpoint(p / "checkpoint-8.pth")["model"] for p in (output, tmp_path))
     assert max((one[k].float() - again[k].float()).abs().max().item() for k in one) < 1e-3
+
+
+SIGNALLED = f"""
+import os, runpy, signal, sys
+sys.argv[0] = {str(SCRIPT)!r}
+from hivit_mae.data import loading
+finish, calls = loading.BatchLoader.finish, []
+def signalled(self, loaded):
+    calls.append(1)
+    if len(calls) == SIGNAL_AT and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return finish(self, loaded)
+loading.BatchLoader.finish = signalled
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("signal_at", "step", "epoch"),
+    [(7, 3, 2), (4, 5, 1), (5, 5, 1), (15, 5, 3)],
+    ids=["known a step later", "known in an epoch's last step", "in an epoch's last step", "in the very last step"],
+)
+def test_all_stop_at_the_same_step_wherever_the_signal_comes(
+    images, three_epochs, started, tmp_path, signal_at, step, epoch
+):
+    """Five steps an epoch, three epochs; one process alone gets a signal while it loads a batch."""
+    (tmp_path / "signalled.py").write_text(SIGNALLED.replace("SIGNAL_AT", str(signal_at)))
+    output = tmp_path / "out"
+    arguments = options(images, output, epochs=3, batch_size=4, resume="auto", num_workers=0)
+    first, second = two(started, arguments, tmp_path / "signalled.py")
+    assert (first.ended(), second.ended()) == (75, 75), first.text + second.text
+    assert f"SIGTERM came: stopped after step {step}/5 of epoch {epoch}; go on with --resume auto" in first.text
+    assert [path.name for path in output.glob("*.pth")] == [f"checkpoint-{epoch - 1}-{step}.pth"]
+    for process in two(started, arguments):
+        assert process.ended() == 0, process.text
+    assert losses(output) == losses(three_epochs)  # to the last bit
+    one, again = (load_checkpoint(p / "checkpoint-3.pth")["model"] for p in (three_epochs, output))
+    assert all(torch.equal(value, again[key]) for key, value in one.items())
+
+
+COMPILED = f"""
+import runpy, sys, torch
+from torch._dynamo.backends.distributed import SubmodCompiler
+sys.argv[0] = {str(SCRIPT)!r}
+compile_function, compile_part = torch.compile, SubmodCompiler.compile_submod
+def told(*args):
+    print("a part is compiled", file=sys.stderr)
+    return compile_part(*args)
+torch.compile = lambda model, **kwargs: compile_function(model, backend="aot_eager", **kwargs)
+SubmodCompiler.compile_submod = told
+torch.distributed._DEFAULT_FIRST_BUCKET_BYTES = 10_000  # a model this small would be one bucket
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_compiled_step_is_split_where_buckets_end_and_learns_the_same(images, three_epochs, started, tmp_path):
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    arguments = options(images, tmp_path / "out", epochs=3, batch_size=4, num_workers=0, bucket_mb=1)
+    processes = two(started, [*arguments, "--compile"], tmp_path / "compiled.py")
+    for process in processes:
+        assert process.ended(300) == 0, process.text
+        assert process.text.count("a part is compiled") > 1
+    assert losses(tmp_path / "out") == pytest.approx(losses(three_epochs), rel=1e-4)
 
 
 def test_two_processes_in_bf16_stay_near_one(images, started, tmp_path):

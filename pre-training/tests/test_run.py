@@ -253,3 +253,17 @@ def test_the_chip_decides_on_precision_unless_told(images, tmp_path, monkeypatch
         assert "mixed precision off (this CPU has neither AVX512-BF16 nor AMX-BF16)" in printed
         assert found == expected
     assert recorded["amp"] == ("bf16" if has_bf16 else "off")
+
+
+def test_a_machine_that_cannot_compile_or_write_for_tensorboard_trains_all_the_same(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("hivit_mae.run.precision.shutil.which", lambda name: None)
+    monkeypatch.setattr("hivit_mae.run.run_log.find_spec", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    printed = run_here([*options(images, tmp_path, epochs=1, image_every=1), "--compile"]).splitlines()
+    reason = "there is no C++ compiler on the path: install g++"
+    assert f"warning: --compile: {reason}; training goes on without compilation" in printed
+    assert any(f"not compiled ({reason})" in line for line in printed)
+    assert sum("TensorBoard" in line for line in printed) == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if "sha256" not in path.name) == [
+        "checkpoint-1.pth", "log.txt", "reconstruction-1.png",
+    ]  # fmt: skip

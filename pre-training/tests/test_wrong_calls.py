@@ -37,6 +37,7 @@ WRONG = {
     "resume": ["absent.pth"],
     "start_epoch": [-1, 3],
     "amp": ["fp8"],
+    "compile_mode": ["fast"],
     "grad_reduce": ["fp16"],
     "bucket_mb": [0, "inf"],
     "hang_seconds": [-1, "nan"],

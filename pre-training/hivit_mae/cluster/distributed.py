@@ -73,9 +73,7 @@ def rendezvous(device_name: str, *, dist_url: str = "env://", is_openmpi: bool =
 
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        if device.index >= torch.cuda.device_count():
-            raise InputError(f"process {device.index} of this machine has no GPU: {torch.cuda.device_count()} are here")
+        device = gpu_of_process(int(os.environ["LOCAL_RANK"]), torch.cuda.device_count())
         torch.cuda.set_device(device)
     if rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
@@ -86,16 +84,49 @@ def rendezvous(device_name: str, *, dist_url: str = "env://", is_openmpi: bool =
     return Processes(rank, world_size, device, store)
 
 
+def gpu_of_process(local_rank: int, count: int) -> torch.device:
+    """Choose the GPU of a process of this machine, of `count` that it sees.
+
+    Raises:
+        InputError: if there are fewer GPUs than processes.
+
+    """
+    if is_slurm_task() and count == 1:  # as with --gpus-per-task: Slurm shows each task its own, which is then number 0
+        return torch.device("cuda", 0)
+    if local_rank >= count:
+        raise InputError(f"process {local_rank} of this machine has no GPU: {count} are here")
+    return torch.device("cuda", local_rank)
+
+
+def is_slurm_task() -> bool:
+    """Whether Slurm itself started this process, and not a launcher below one of its tasks."""
+    return os.environ.get("SLURM_LOCALID", "") == os.environ["LOCAL_RANK"] and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
 def connect(processes: Processes) -> Processes:
-    """Make the group of all processes, if there are others: nccl on CUDA, gloo on the CPU."""
+    """Make the group of all processes, if there are others: nccl on CUDA, gloo on the CPU.
+
+    Raises:
+        InputError: if Slurm gave one GPU to several tasks, which nccl cannot work with.
+
+    """
     if processes.store is None:
         return processes
+    has_gpu = processes.device.type == "cuda"
+    if has_gpu and is_slurm_task():
+        uuid = torch.cuda.get_device_properties(processes.device).uuid
+        if processes.store.add(f"gpu/{uuid}", 1) > 1:
+            raise InputError(
+                f"process {processes.rank} was given a GPU that another one has: ask Slurm for as many GPUs as tasks, "
+                "as with --gpus-per-task 1"
+            )
     dist.init_process_group(
-        "nccl" if processes.device.type == "cuda" else "gloo",
+        "nccl" if has_gpu else "gloo",
         store=processes.store,
         rank=processes.rank,
         world_size=processes.world_size,
         timeout=COLLECTIVE_TIMEOUT,
+        device_id=processes.device if has_gpu else None,  # nccl connects now, not in the first step, and from this GPU
     )
     return replace(processes, control=dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT))
 
@@ -127,6 +158,44 @@ def all_reduce_max(number: int, processes: Processes) -> int:
     value = torch.tensor(number)
     dist.all_reduce(value, dist.ReduceOp.MAX, group=processes.control)
     return int(value)
+
+
+class Agreement:
+    """The largest of what all processes ask for at the end of each step, known one step later: none waits for another.
+
+    All get the same answer at the same step. A process alone gets its own at once.
+
+    Args:
+        processes: this one and the others.
+
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self.pending: tuple[dist.Work, torch.Tensor] | None = None
+
+    def after_step(self, asked: int, *, at_once: bool) -> int:
+        """Tell the others what this process asks for; returns what was agreed on at the end of the last step.
+
+        Args:
+            asked: by this process, at the end of this step; at least 0, and the largest wins.
+            at_once: wait for the others, so that what they ask for now counts too; the same in all processes.
+
+        """
+        if self.processes.control is None:
+            return asked
+        agreed = self.settle()
+        value = torch.tensor(asked)
+        self.pending = dist.all_reduce(value, dist.ReduceOp.MAX, group=self.processes.control, async_op=True), value
+        return max(agreed, self.settle()) if at_once else agreed
+
+    def settle(self) -> int:
+        """Wait for what is under way, if anything is; returns the largest number, else 0."""
+        if self.pending is None:
+            return 0
+        (work, value), self.pending = self.pending, None
+        work.wait()
+        return int(value)
 
 
 def all_gather(value: Decision, processes: Processes) -> list[Decision]:

@@ -1,5 +1,6 @@
 """Batches for the training step, on its device before it asks for them."""
 
+import functools
 import os
 import shutil
 import signal
@@ -15,9 +16,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from hivit_mae.cluster.distributed import Processes, broadcast_from_main
 from hivit_mae.data import resample
 from hivit_mae.data.folders import FolderImages
-from hivit_mae.data.shards import ShardImages, count_images, find_shards
 from hivit_mae.data.source import ImageSource, Sample
-from hivit_mae.run.options import DataOptions
+from hivit_mae.run.options import DataOptions, is_shards
 from saratrx.errors import InputError
 from saratrx.loader_workers import end_with_parent
 
@@ -51,8 +51,7 @@ def open_images(
     """
     on_device = data.augment == "device"
     rank, world_size = processes.rank, processes.world_size
-    shards = find_shards(data.data_path, data.cache)
-    if not shards:
+    if not any(map(is_shards, data.data_path)):
         return FolderImages(
             data.data_path,
             input_size,
@@ -64,6 +63,10 @@ def open_images(
             rank=rank,
             world_size=world_size,
         )
+    # with WebDataset, which nothing else needs
+    from hivit_mae.data.shards import ShardImages, count_images, find_shards  # noqa: PLC0415
+
+    shards = find_shards(data.data_path, data.cache)
     return ShardImages(
         shards,
         broadcast_from_main(lambda: count_images(shards, sizes_folder), processes),
@@ -142,9 +145,14 @@ class BatchLoader:
                 return
             yield self.finish(loaded)
 
+    @functools.cached_property
+    def side_stream(self) -> torch.cuda.Stream:
+        """The stream of the loader's work, one for the whole run: the memory that one frees is for it alone."""
+        return torch.cuda.Stream(self.device)
+
     def on_side_stream(self, iterator: Iterator[Any]) -> Iterator[Batch]:
         """Finish batches on a stream of their own, beside the training step's."""
-        stream = torch.cuda.Stream(self.device)
+        stream = self.side_stream
         while True:
             step_done = torch.cuda.current_stream(self.device).record_event()
             begun = time.perf_counter()

@@ -43,12 +43,13 @@ def wrap(
     processes: Processes,
     *,
     is_compiled: bool,
+    compile_mode: str = "default",
     is_accumulating: bool = False,
     grad_reduce: str = "float32",
     bucket_mb: float = 25,
 ) -> nn.Module:
     """Give the model as it is called in training: compiled, and averaging its gradients over the processes."""
-    network = cast(nn.Module, compiled(model)) if is_compiled else model
+    network = cast(nn.Module, compiled(model, compile_mode)) if is_compiled else model
     if processes.world_size == 1:
         return network
     network = DistributedDataParallel(

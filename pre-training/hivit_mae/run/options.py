@@ -152,6 +152,9 @@ class MachineOptions:
         "auto", help="mixed precision; auto: bf16 where the chip has it, else off (float32; TF32 on a GPU)"
     )
     compile: bool | None = option(None, help="compile the step into one graph", default_text="on a GPU")
+    compile_mode: Literal["default", "combo", "max-autotune", "cudagraphs", "cudnn"] = option(
+        "default", help="how it is compiled; any but the default implies --compile"
+    )
     profile: bool = option(False, help="write a trace of five steps to --log_dir")
     grad_reduce: Literal["float32", "bf16"] = option(
         "float32", help="precision in which gradients are averaged over processes"
@@ -166,7 +169,10 @@ class MachineOptions:
     local_rank: int = option(-1, help="set by the launcher, like it", names=("--local-rank",))
 
     def __post_init__(self) -> None:
-        raise_problems(at_least(0, hang_seconds=self.hang_seconds) + above_zero(bucket_mb=self.bucket_mb))
+        problems = at_least(0, hang_seconds=self.hang_seconds) + above_zero(bucket_mb=self.bucket_mb)
+        if self.compile is False and self.compile_mode != "default":
+            problems.append(f"--compile_mode {self.compile_mode}: leave it out where there is --no-compile")
+        raise_problems(problems)
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,8 @@ class Options:
         problems = []
         if self.output.start_epoch > self.optimisation.epochs:
             problems.append(f"--start_epoch {self.output.start_epoch}: is beyond --epochs {self.optimisation.epochs}")
+        if self.machine.compile_mode == "cudagraphs" and self.optimisation.accum_iter > 1:
+            problems.append("--compile_mode cudagraphs: needs --accum_iter 1, as an iteration overwrites the last")
         for name, file in (("init_weights", self.model.init_weights), ("resume", self.output.resume)):
             if file not in ("", "auto") and not is_file(file):
                 problems.append(f"--{name} {file}: no such file")

@@ -7,17 +7,20 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from hivit_mae.cluster.distributed import Processes
 from saratrx.errors import first_line
 from saratrx.files import write_text
 from saratrx.reporting import get_logger, silence_writer_threads
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = get_logger(__name__)
 
@@ -66,6 +69,9 @@ class RunLog:
             silence_writer_threads()
             self.file = folder / "log.txt"
             drop_lines_after(self.file, start_epoch)
+            self.has_tensorboard = find_spec("tensorboard") is not None
+            if not self.has_tensorboard:
+                log.warning("TensorBoard is not installed: its file is not written")
             self.open_tensorboard(purge_step=(start_epoch + 1) * 1000)
 
     def start_epoch(self, epoch: int, start_step: int = 0) -> None:
@@ -154,13 +160,17 @@ class RunLog:
         self.tensorboard(lambda writer: writer.flush())
 
     def open_tensorboard(self, purge_step: int | None = None) -> None:
-        """Begin a file of events."""
+        """Begin a file of events, where TensorBoard is installed."""
+        if not self.has_tensorboard:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 -- a machine can do without
+
         try:
             self.writer = SummaryWriter(str(self.log_folder), purge_step=purge_step)
         except OSError as error:
             log.warning(f"TensorBoard's file cannot be written: {first_line(error)}; training goes on")
 
-    def tensorboard(self, write: Callable[[SummaryWriter], Any]) -> None:
+    def tensorboard(self, write: Callable[["SummaryWriter"], Any]) -> None:
         """Write something for TensorBoard, if its file can be written."""
         if self.writer is None:
             self.open_tensorboard()
