@@ -33,7 +33,7 @@ def choose_device(name: str = "auto") -> torch.device:
             raise InputError(f"--device {name}: this machine has {count} GPUs, numbered from 0")
     elif device.type != "cpu":
         try:
-            torch.empty(1, device=device)
+            torch.empty(1, device=device).cpu()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise InputError(f"--device {name}: {first_line(error)}") from error
     return device

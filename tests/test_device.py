@@ -55,3 +55,8 @@ def test_who_wants_no_gpu_gets_none(monkeypatch, value):
 
 def test_a_machine_without_gpu_computes_on_its_cpu():
     assert choose_device("auto") == torch.device("cpu")
+
+
+def test_a_device_without_values_is_refused():
+    with pytest.raises(InputError, match="--device meta: "):
+        choose_device("meta")
