@@ -57,6 +57,8 @@ class HiViTBackbone(HiViT):
         init_cfg: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(window_size, int) or window_size < 1:
+            raise InputError(f"model.backbone.window_size {str(window_size)[:30]}: must be a whole number from 1")
         super().__init__(img_size=img_size, **kwargs)
         self.window_size, self.use_checkpoint, self.init_cfg = window_size, use_checkpoint, init_cfg
         self.first_attention = next(i for i, block in enumerate(self.blocks) if isinstance(block, AttentionBlock))

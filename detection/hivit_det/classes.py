@@ -20,6 +20,7 @@ from mmdet.registry import DATASETS, METRICS
 from mmengine.logging import MMLogger
 
 from coco_annotations.coco_json import read_coco
+from hivit_det.temporary_folder import temporary_folder_named
 
 FIGURES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")  # the first six of pycocotools' statistics
 
@@ -91,7 +92,11 @@ class CocoMetricByName(CocoMetric):
 
         printed = io.StringIO()
         # the metric would throw the evaluation away, and print its table at every validation
-        with patch.object(coco_metric, "COCOeval", keep), contextlib.redirect_stdout(printed):
+        with (
+            temporary_folder_named(),
+            patch.object(coco_metric, "COCOeval", keep),
+            contextlib.redirect_stdout(printed),
+        ):
             rounded = super().compute_metrics(results)
         MMLogger.get_current_instance().info("COCO's table:\n%s", printed.getvalue())
         for evaluation in kept:

@@ -68,7 +68,7 @@ def classes_of(dataset: ConfigDict) -> list[str]:
     return list(classes)
 
 
-def check_data(dataset: ConfigDict, is_for_training: bool = False) -> None:
+def check_data(dataset: ConfigDict, is_for_training: bool = False) -> list[Path]:
     """Compare the classes of a config with those of its annotation files, by name.
 
     A config may name some of a file's classes, as MMDetection allows: boxes of the others are left out, and said.
@@ -77,11 +77,14 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> None:
         dataset: of the config, in any wrappers.
         is_for_training: it needs boxes.
 
+    Returns:
+        The files that list these classes in another order than the config.
+
     Raises:
         InputError: if a file is missing, lacks a class of the config, or has no box to train on.
 
     """
-    boxes = 0
+    boxes, reordered = 0, []
     for each in annotation_sets(dataset):
         path, classes = annotation_file(each), classes_of(each)
         content = read_coco(path)
@@ -90,12 +93,20 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> None:
             raise InputError(f"{path} has the classes {', '.join(found)}, and the config {', '.join(classes)}")
         say_left_out(path, classes, content)
         if [name for name in found if name in classes] != classes:
-            log.info("%s lists its classes in another order than the config; the config's is taken", path)
+            reordered.append(path)
         boxes += usable_boxes(content, classes)
     if is_for_training and not boxes:
         raise InputError(
             f"{path} has no box of the config's classes to train on; tools/check_coco.py lists what it has"
         )
+    return reordered
+
+
+def say_reordered(paths: Sequence[Path]) -> None:
+    """Say once which annotation files list their classes in another order than the config."""
+    if paths:
+        names = ", ".join(map(str, dict.fromkeys(paths)))
+        log.info("another order of classes than the config's, which is taken: %s", names)
 
 
 def say_left_out(path: Path, classes: Sequence[str], content: dict[str, list[dict[str, object]]]) -> None:

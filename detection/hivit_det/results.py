@@ -15,6 +15,8 @@ from coco_annotations.run_options import RunOptions
 from hivit_det.classes import CocoMetricByName
 from saratrx.files import content_hash, refused_if_unwritable, write_json
 
+RESULTS = "results.json"
+
 
 def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, checkpoint: Path) -> Path:
     """Write `results.json` to the folder of a run.
@@ -54,7 +56,7 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
             "numpy": np.__version__,
         },
     }
-    path = Path(runner.work_dir, "results.json")
+    path = Path(runner.work_dir, RESULTS)
     with refused_if_unwritable(path):
         write_json(path, content, indent=2)
     return path

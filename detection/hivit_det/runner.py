@@ -1,26 +1,32 @@
 """MMEngine's runner, which loads strictly, says what a config has wrong, and keeps the terminal to what is new."""
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import nn
 from yapf.yapflib import yapf_api
 
 from hivit_det.weights import bare, read_detector
 from saratrx.checkpoint import load_all
 from saratrx.errors import InputError, first_line, interrupt_ends_at_once
+from saratrx.loader_workers import SIGNS
 
+TRACE = "Traceback:"
+STEPS = {"train_iter": "a training step", "val_iter": "a validation step", "test_iter": "a test step"}  # as hooks say
 # What the log has in full, below work_dir, and the terminal does not: the machine, the config, the hooks, each layer
 FOR_THE_FILE = (
     *("\n---", "Config:\n", "Hooks will be executed", "Exp name:", "Checkpoints will be saved to", "load model from"),
     *("Saving checkpoint at", "Evaluating bbox", "Distributed training is not used", '"FileClient" will be'),
     *('"HardDiskBackend" is', "Name of parameter", "paramwise_options", "Load checkpoint from", "Auto resumed"),
-    *("COCO's table", "bbox_mAP_copypaste"),
+    *("COCO's table", "bbox_mAP_copypaste", TRACE),
 )
 
 
@@ -33,7 +39,7 @@ def is_for_the_terminal(record: logging.LogRecord) -> bool:
 def refused_if_wrong(cfg: Config, part: str) -> Iterator[None]:
     """Turn what goes wrong while a part of a config is built into an InputError that names the part.
 
-    A config can name anything, so anything can go wrong; the log has no more than this sentence.
+    A config can name anything, so anything can go wrong; the log file has the traceback, too.
     """
     try:
         yield
@@ -42,8 +48,19 @@ def refused_if_wrong(cfg: Config, part: str) -> Iterator[None]:
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}, {first_line(error)}"
-        raise InputError(f"{cfg.filename}: its {part} cannot be used: {reason}") from error
+        raise refusal(cfg, f"its {part} cannot be used", error) from error
+
+
+def refusal(cfg: Config, what: str, error: Exception) -> InputError:
+    """Give the sentence on a config that made something fail; the traceback goes to the log file, if there is one."""
+    if MMLogger._instance_dict:
+        trace = "".join(traceback.format_exception(error))
+        message = f"{TRACE} {what}:\n{trace}"
+        MMLogger.get_current_instance().error(message)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    reason = f"{type(error).__name__}, {first_line(error)}" if str(error) else type(error).__name__
+    return InputError(f"{cfg.filename}: {what}: {reason} ({place})")
 
 
 @contextmanager
@@ -69,15 +86,56 @@ class Run(Runner):
     """A training or a test by a config.
 
     Raises:
-        InputError: if a part of the config cannot be used, or a checkpoint is of another model.
+        InputError: if a part of the config cannot be used, the model's first step of a kind fails by it, or a
+            checkpoint is of another model.
 
     """
+
+    step: str | None = None  # that is being taken: a key of STEPS
+    steps_that_work: frozenset[str] = frozenset()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> "Run":
         """Build the model, the hooks and the logs."""
         with refused_if_wrong(cfg, "model, hooks or logs"), interrupt_ends_at_once():
             return super().from_cfg(cfg)
+
+    def train(self) -> nn.Module:
+        """Train."""
+        with self.refused_at_first_step():
+            return super().train()
+
+    def test(self) -> dict[str, float]:
+        """Test."""
+        with self.refused_at_first_step():
+            return super().test()
+
+    @contextmanager
+    def refused_at_first_step(self) -> Iterator[None]:
+        """Turn a failure of the first step of a kind into an InputError: a config can name anything."""
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            has_lost_worker = any(sign in str(error) for sign in SIGNS)  # which can be noticed at any place
+            if self.step is None or self.step in self.steps_that_work or has_lost_worker:
+                raise
+            raise refusal(self.cfg, f"the model cannot take {STEPS[self.step]}", error) from error
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks of a place in the loop, and note which step is being taken."""
+        when, _, what = fn_name.partition("_")
+        if when == "after" and what in STEPS:
+            self.step, self.steps_that_work = None, self.steps_that_work | {what}
+        super().call_hook(fn_name, **kwargs)
+        if when == "before" and what in STEPS:
+            self.step = what
+
+    def _init_model_weights(self) -> None:
+        """Load the weights that parts of the model name."""
+        with refused_if_wrong(self.cfg, "init_cfg of a part of the model"):
+            super()._init_model_weights()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Give the log, which is in full below work_dir; the terminal shows progress and figures."""

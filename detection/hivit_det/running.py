@@ -15,6 +15,7 @@ from mmengine.dist import get_rank
 
 from coco_annotations.run_options import RunOptions, wrong_config
 from hivit_det.data_sets import annotation_file, annotation_sets
+from hivit_det.temporary_folder import temporary_folder_named
 from saratrx.device import has_cuda
 from saratrx.errors import InputError, first_line, raise_problems
 from saratrx.reporting import get_logger
@@ -35,7 +36,8 @@ def open_config(path: Path) -> Config:
     """
     raise_problems(wrong_config(path))
     try:
-        cfg = Config.fromfile(path)
+        with temporary_folder_named():
+            cfg = Config.fromfile(path)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # it is Python, and can fail in any way

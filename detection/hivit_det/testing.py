@@ -1,5 +1,6 @@
 """A test, from its options to results.json."""
 
+import pickle
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from coco_annotations.run_options import RunOptions, TestOptions
-from hivit_det.data_sets import annotation_sets, check_data, check_heads, classes_of
+from hivit_det.data_sets import annotation_sets, check_data, check_heads, classes_of, say_reordered
 from hivit_det.loading import three_channels
-from hivit_det.results import write_results
+from hivit_det.results import RESULTS, write_results
 from hivit_det.runner import Run, formatted_once
 from hivit_det.running import check_evaluator, processes, read_config
 from hivit_det.weights import bare, load_detector
 from saratrx import sar_image
-from saratrx.files import refused_if_unwritable, try_writing
+from saratrx.errors import InputError, first_line
+from saratrx.files import open_whole, refused_if_unwritable, try_writing
 from saratrx.loader_workers import lost_workers_named
 
 NO_WORKERS = "--cfg-options test_dataloader.num_workers=0 test_dataloader.persistent_workers=False"
@@ -50,7 +52,7 @@ def test(run: RunOptions, tested: TestOptions) -> None:
     cfg = read_config(run)
     cfg.load_from, cfg.resume = None, False
     cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
-    check_data(cfg.test_dataloader.dataset)
+    say_reordered(check_data(cfg.test_dataloader.dataset))
     check_evaluator(cfg, "test")
     try_writing(cfg.work_dir, "--work-dir")
     if tested.out:
@@ -65,13 +67,18 @@ def test(run: RunOptions, tested: TestOptions) -> None:
         classes = classes_of(cfg.test_dataloader.dataset)
         check_heads(bare(runner.model), classes)
         load_detector(bare(runner.model), tested.checkpoint, classes)
-        if tested.out:
-            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=str(tested.out)))
-        where = tested.out or tested.show_dir or cfg.work_dir
-        with refused_if_unwritable(where), lost_workers_named(NO_WORKERS), rc_context({"text.parse_math": False}):
+        boxes = KeptBoxes(out_file_path=str(tested.out)) if tested.out else None
+        if boxes:
+            runner.test_evaluator.metrics.append(boxes)
+        with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
             scores = runner.test()
         if is_main_process():
-            written = [write_results(runner, scores, run, tested.checkpoint), tested.out, tested.show_dir]
+            results = write_results(runner, scores, run, tested.checkpoint)
+            if boxes:
+                boxes.write(after=results)
+        refuse_missing_pictures(runner)
+        if is_main_process():
+            written = [results, tested.out, tested.show_dir]
             scenes = f"next: python huge_image_infer.py {run.config} {tested.checkpoint} SCENE"
             print(f"wrote {', '.join(str(path) for path in written if path)}; {scenes}", flush=True)
 
@@ -90,21 +97,76 @@ def draw(cfg: Config, folder: Path) -> None:
     cfg.default_hooks = hooks
 
 
+class KeptBoxes(DumpDetResults):
+    """Keeps all boxes of a test until its figures are written, and writes them to a file then."""
+
+    found: list[Any]
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Keep what was found; runs in the first process alone."""
+        self.found = results
+        return {}
+
+    def write(self, after: Path) -> None:
+        """Write it.
+
+        Args:
+            after: the file of the figures, which is there already.
+
+        Raises:
+            InputError: if it cannot be written, as on a full disk.
+
+        """
+        try:
+            with open_whole(self.out_file_path) as file:
+                pickle.dump(self.found, file)
+        except OSError as error:
+            raise InputError(
+                f"--out {self.out_file_path} cannot be written: {first_line(error)}; the figures are in {after}"
+            ) from error
+
+
 @HOOKS.register_module()
 class SarVisualizationHook(DetVisualizationHook):
-    """MMDetection's hook, for images of any format that the project reads."""
+    """MMDetection's hook, for images of any format that the project reads.
+
+    From the first picture that cannot be written on, none is tried: `failure` is why, for the end of the test.
+    """
+
+    failure: OSError | None = None
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any], outputs: Any) -> None:
         """Write a picture per image."""
-        for sample in outputs:
+        for sample in outputs if self.failure is None else ():
             self._test_index += 1
             name = f"{Path(sample.img_path).stem}_{sample.img_id}.jpg".replace("/", "_")  # stems can be alike
-            self._visualizer.add_datasample(
-                name,
-                three_channels(sar_image.read(sample.img_path)),
-                data_sample=sample,
-                show=False,
-                pred_score_thr=self.score_thr,
-                out_file=str(Path(self.test_out_dir, name)),
-                step=self._test_index,
-            )
+            image = three_channels(sar_image.read(sample.img_path))
+            try:
+                with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
+                    self._visualizer.add_datasample(
+                        name,
+                        image,
+                        data_sample=sample,
+                        show=False,
+                        pred_score_thr=self.score_thr,
+                        out_file=str(Path(self.test_out_dir, name)),
+                        step=self._test_index,
+                    )
+            except OSError as error:
+                self.failure = error
+                return
+
+
+def refuse_missing_pictures(runner: Runner) -> None:
+    """See that all pictures of a test were written; its figures are by now.
+
+    Raises:
+        InputError: if one was not.
+
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, SarVisualizationHook) and hook.failure is not None:
+            raise InputError(
+                f"--show-dir {hook.test_out_dir} cannot be written: {first_line(hook.failure)}; the figures are in "
+                f"{Path(runner.work_dir, RESULTS)}"
+            ) from hook.failure

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from coco_annotations.run_options import RunOptions, TrainOptions, ValidationOptions
 from hivit_det.checkpoint_hook import newest_whole, numbered, place_of_checkpoints
-from hivit_det.data_sets import annotation_file, annotation_sets, check_data, check_heads, classes_of
+from hivit_det.data_sets import annotation_file, annotation_sets, check_data, check_heads, classes_of, say_reordered
 from hivit_det.runner import Run, formatted_once
 from hivit_det.running import check_evaluator, is_first_process, processes, read_config
 from hivit_det.validation import hold_out
@@ -42,11 +42,12 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
     with claimed(cfg.work_dir, "--work-dir") if is_first_process() else nullcontext():
         if validation.val_from_train:
             hold_out(cfg, validation.val_from_train)
-        check_data(cfg.train_dataloader.dataset, is_for_training=True)
+        reordered = check_data(cfg.train_dataloader.dataset, is_for_training=True)
         if cfg.get("val_dataloader"):
-            check_data(cfg.val_dataloader.dataset)
+            reordered += check_data(cfg.val_dataloader.dataset)
             check_evaluator(cfg, "val")
             say_how_chosen(cfg)
+        say_reordered(reordered)
         checkpoint = checkpoint_to_resume(cfg, training)
         if checkpoint:
             cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(checkpoint), None

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -133,7 +135,7 @@ def check_resumable(content: dict[str, Any], path: str | Path) -> None:
     """See that a checkpoint has the state of a training, not the weights alone, and that these are finite.
 
     Raises:
-        InputError: if it lacks it, or they are not.
+        InputError: if it lacks it, or they are not; or a note of the run is not what a run writes.
 
     """
     refuse_nonfinite(path, content["model"])
@@ -146,3 +148,20 @@ def check_resumable(content: dict[str, Any], path: str | Path) -> None:
             f"{path} has no training state ({', '.join(lacking) or 'meta.epoch'} is missing), so it cannot be resumed; "
             "to start a new training from its weights, give it as --init-weights"
         )
+    wrong = wrong_notes(content["message_hub"])
+    if wrong:
+        raise InputError(f"{path} cannot be resumed: {wrong[0]}; take an earlier one")
+
+
+def wrong_notes(hub: dict[str, Any]) -> list[str]:
+    """Say which of a run's notes, from which a resumed one goes on, are of another kind than a run writes."""
+    absent = [name for name in ("log_scalars", "runtime_info", "resumed_keys") if not isinstance(hub.get(name), dict)]
+    if absent:
+        return [f"its message_hub has no {absent[0]}"]
+    kinds = {"best_score": int | float | np.number | torch.Tensor, "best_ckpt": str | None, "keep_ckpt_ids": list}
+    return [
+        f"its {name} is {str(value)[:30]!r}, a {type(value).__name__}"
+        for name, value in hub["runtime_info"].items()
+        for start, kind in kinds.items()
+        if str(name).startswith(start) and not isinstance(value, kind)
+    ]

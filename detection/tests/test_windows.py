@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import shapely.affinity
 import torch
 from detection_tools import MICRO, STAGE, run_here
 from mmdet.registry import MODELS
@@ -151,6 +152,67 @@ def test_a_target_longer_than_the_overlap_comes_back_whole(truth):
         (box[:2] >= torch.tensor(truth[:2])).all() and (box[2:] <= torch.tensor(truth[2:])).all() for box in kept
     )
     assert len(kept) > 1 or kept.tolist() != [list(truth)]
+
+
+def diagonal_bar(rng, longest):
+    """Draw a bar somewhere in 4000 x 3000 px, in any direction but along the sides: polygon, length, width, degrees."""
+    while True:
+        length = np.exp(rng.uniform(np.log(300), np.log(longest)))
+        width, degrees = length / rng.uniform(4, 20), rng.choice([-1, 1]) * rng.uniform(8, 82)
+        bar = placed(rng.uniform(0, 4000), rng.uniform(0, 3000), length, width, degrees)
+        if shapely.within(bar, shapely.box(0, 0, 4000, 3000)):
+            return bar, length, width, degrees
+
+
+def placed(x, y, length, width, degrees):
+    """Give the polygon of a bar around a point."""
+    flat = shapely.box(x - length / 2, y - width / 2, x + length / 2, y + width / 2)
+    return shapely.affinity.rotate(flat, degrees)
+
+
+def found_in_windows(*bars):
+    """Merge what an exact detector sees of bars in all windows: boxes [N, 4]."""
+    found = []
+    for top in starts(3000, 1024, 256):
+        for left in starts(4000, 1024, 256):
+            frame = (left, top, left + 1024, top + 1024)
+            for bar in bars:
+                x1, y1, x2, y2 = shapely.bounds(shapely.intersection(bar, shapely.box(*frame)))
+                if min(x2 - x1, y2 - y1) > 3:
+                    found.append(((x1, y1, x2, y2), 0.9, 0, frame))
+    boxes, *rest = tensors(*found)
+    return boxes[merge(boxes, *rest, (4000, 3000), 0.5)]
+
+
+def test_diagonal_targets_come_back_whole():
+    rng = np.random.default_rng(0)
+    right = 0
+    for _ in range(60):
+        bar, *_ = diagonal_bar(rng, longest=2500)
+        boxes = found_in_windows(bar)
+        right += len(boxes) == 1 and torch.allclose(boxes[0], torch.tensor(bar.bounds).float(), atol=1)
+    assert right >= 59
+
+
+def test_parallel_diagonal_targets_stay_apart():
+    rng = np.random.default_rng(1)
+    joined, right, pairs = 0, 0, 0
+    while pairs < 60:
+        bar, length, width, degrees = diagonal_bar(rng, longest=1500)
+        beside, along = width * (1 + rng.uniform(0.3, 3)), length * rng.uniform(-0.3, 0.3)
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        other = shapely.affinity.translate(bar, along * cos - beside * sin, along * sin + beside * cos)
+        truth = torch.tensor([bar.bounds, other.bounds]).float()
+        is_inside = shapely.within(other, shapely.box(0, 0, 4000, 3000))
+        if not is_inside or box_iou(truth, truth)[0, 1] > 0.5:  # boxes that alike are one target, cut or not
+            continue
+        boxes = found_in_windows(bar, other)
+        low, high = boxes[:, None, :2] > truth[:, :2] - 5, boxes[:, None, 2:] < truth[:, 2:] + 5
+        joined += not (low & high).all(dim=2).any(dim=1).all()  # a box that reaches out of both
+        right += len(boxes) == 2 and box_iou(truth, boxes).amax(dim=1).min() > 0.95
+        pairs += 1
+    assert joined <= 1
+    assert right >= 56
 
 
 def test_boxes_that_no_window_cuts_are_merged_as_torchvision_does():

@@ -1,10 +1,14 @@
 """Wrong calls of training and testing: exit 2, sentences that name what to change, and nothing written."""
 
+import errno
 import json
+import shutil
+import tempfile
 
 import pytest
 import torch
 from detection_tools import run_and_list_imports, run_here
+from mmengine.config import Config
 from small_detector import write_small_detector
 
 from saratrx.checkpoint import save_checkpoint
@@ -41,6 +45,10 @@ def folder(tmp_path_factory):
     torch.save({"state_dict": parts | {"neck.a": torch.tensor(float("nan"))}}, root / "nan.pth")
     state = {"meta": {"epoch": -5, "iter": 1}, "optimizer": {}, "message_hub": {}}
     torch.save({"state_dict": parts} | state, root / "minus.pth")
+    notes = {"log_scalars": {}, "resumed_keys": {}, "runtime_info": {"best_score": "high"}}
+    state |= {"meta": {"epoch": 1, "iter": 1}, "message_hub": notes}
+    torch.save({"state_dict": parts} | state, root / "scored.pth")
+    torch.save({"state_dict": parts} | state | {"message_hub": {"log_scalars": {}}}, root / "no_notes.pth")
     save_checkpoint(root / "wider.pth", model=HiViT(**SIZES["micro"] | {"embed_dim": 64}, img_size=64).state_dict())
     whole = json.loads((root / "boxes.json").read_text())
     for name, changes in {
@@ -127,6 +135,9 @@ CALLS = {
     "interval": (TRAIN, options("default_hooks.checkpoint.interval=abc"), "checkpoint.interval abc: must"),
     "template": (TRAIN, options("default_hooks.checkpoint.filename_tmpl=a.pth"), "a.pth: must have {} once"),
     "resume of epoch -5": (TRAIN, ["small.py", "--resume", "minus.pth"], "minus.pth has no training state"),
+    "resume of a score in words": (TRAIN, ["small.py", "--resume", "scored.pth"],
+            "scored.pth cannot be resumed: its best_score is 'high', a str; take an earlier one"),
+    "resume without notes": (TRAIN, ["small.py", "--resume", "no_notes.pth"], "its message_hub has no runtime_info"),
     "weights of NaN": (TRAIN, ["small.py", "--init-weights", "nan.pth"], "nan.pth has values that are not finite"),
     "test: other truth": (TEST, ["small.py", "weights.pth", "--cfg-options", "test_evaluator.ann_file=twice.json"],
             "the test_evaluator reads twice.json, and the data set"),
@@ -139,6 +150,18 @@ CALLS = {
     "a class twice": (TRAIN, options(f'{DATA}.metainfo.classes=["ship","ship"]'), "have a name twice"),
     "heads": (TRAIN, options("model.roi_head.bbox_head.num_classes=5"), "bbox_head.num_classes is 5, and the data set"),
     "unknown neck": (TRAIN, options("model.neck.type=Absent"), "small.py: its model, hooks or logs cannot be used"),
+    "no neck": (TRAIN, options("model.neck=None"),
+            "small.py: the model cannot take a training step: RuntimeError, Given groups=1, weight of size"),
+    "no scales": (TRAIN, options("model.rpn_head.anchor_generator.scales=[]"),
+            "small.py: the model cannot take a training step: RuntimeError, "),
+    "no rules of the RPN": (TRAIN, options("model.train_cfg.rpn=None"),
+            "small.py: the model cannot take a training step: TypeError, 'NoneType' object is not subscriptable"),
+    "no attention heads": (TRAIN, options("model.backbone.num_heads=0"),
+            "small.py: the model cannot take a training step: ZeroDivisionError, "),
+    "window 0": (TRAIN, options("model.backbone.window_size=0"), "model.backbone.window_size 0: must be a whole"),
+    "window abc": (TRAIN, options("model.backbone.window_size=abc"), "model.backbone.window_size abc: must be a whole"),
+    "init_cfg 3": (TRAIN, options("model.neck.init_cfg=3"), "small.py: its init_cfg of a part of the model cannot"),
+    "few outputs": (TRAIN, options("model.neck.num_outs=3"), "cannot be used: AssertionError (fpn.py, line "),
     "unknown set": (TRAIN, options(f"{DATA}.type=Absent"),
             "small.py: its train_dataloader or train_cfg cannot be used"),
     "unknown optimizer": (TRAIN, options("optim_wrapper.optimizer.type=Absent"),
@@ -189,6 +212,35 @@ def test_a_wrong_call_is_a_sentence(folder, tmp_path, monkeypatch, name):
     assert last.startswith("error: ")
     assert sentence is None or sentence in done.stderr, done.stderr
     assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_the_log_has_the_traceback_of_what_a_config_broke(folder, tmp_path):
+    done = run_here(TRAIN, *options("model.neck=None"), "--work-dir", tmp_path, cwd=folder)
+    assert done.returncode == 2
+    [log] = tmp_path.glob("*/*.log")
+    assert "Traceback (most recent call last)" in log.read_text()
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("tool", [TRAIN, TEST])
+def test_a_full_temporary_folder_is_named(folder, tmp_path, monkeypatch, tool):
+    def full(*_, **__):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Config, "_substitute_predefined_vars", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done = run_here(tool, "small.py", *(["weights.pth"] if tool == TEST else NONE), cwd=folder)
+    refused = f"the temporary folder {tmp_path} cannot be written to: File too large; make room there, or name another"
+    assert (done.returncode, done.stderr) == (2, f"error: {refused} folder in TMPDIR\n")
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "absent")])
+    done = run_here(TRAIN, "small.py", *NONE, "--work-dir", tmp_path / "work", cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: the temporary folder ")
 
 
 def test_what_the_options_alone_tell_is_told_without_pytorch(folder):

@@ -1,17 +1,21 @@
 """Merging what overlapping windows have found: one box per target."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Literal
 
 import numpy as np
 import shapely
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 EDGE = 0.01  # a box that ends within this part of a window's side from its edge is taken to be cut
 BOXES_AT_ONCE = 20_000  # whose neighbours are looked for: bounds the memory
+ALIKE = 0.9  # overlap of two boxes from which on nothing else needs to explain them
+WIDTHS = np.linspace(0.01, 0.5, 16)  # of bars, as parts of the shorter side of the box around them
 
 
 def merge(
@@ -29,6 +33,12 @@ def merge(
     box is of the same target, of whatever class: a part of a target is easily mistaken. Cut boxes of one target are its
     pieces: the largest stays, with its class and score. Time and memory grow like the number of boxes that touch.
 
+    Two boxes, at least one of them cut, are of one target if they agree where both their windows see, or with one
+    straight bar (`agreement_as_bar`). Of the pieces of one window and class, at most one goes with a piece of another:
+    the pairing with the greatest agreement in all holds, so that parallel targets stay apart. Not joined are pieces of
+    a bent target that agree in neither way. Parallel targets can be joined wrongly where the detector missed the pieces
+    that would have told them apart.
+
     Args:
         boxes: [N, 4] in pixels of the scene, each inside its window. Changed in place where pieces are joined.
         scores: [N].
@@ -45,38 +55,48 @@ def merge(
     """
     is_cut = cut_by_window(boxes, frames, size)
 
-    def same_target(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    def agreement(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         has_one_class = labels[first] == labels[second]
         has_other_window = (frames[first] != frames[second]).any(dim=1)  # one window has decided itself
-        whole = has_one_class & (overlap(boxes[first], boxes[second]) > nms)
-        seen = overlap_where_both_see(boxes[first], frames[first], boxes[second], frames[second]) > nms
-        return torch.where(is_cut[first] | is_cut[second], seen & (has_one_class | has_other_window), whole)
+        one_is_cut = is_cut[first] | is_cut[second]
+        views = boxes[first], frames[first], boxes[second], frames[second]
+        whole = overlap(boxes[first], boxes[second]) * has_one_class
+        cut = overlap_where_both_see(*views) * (has_one_class | has_other_window)
+        diagonal = one_is_cut & has_other_window & (cut < max(ALIKE, nms))
+        cut[diagonal] = torch.maximum(cut[diagonal], agreement_as_bar(*(each[diagonal] for each in views)))
+        return torch.where(one_is_cut, cut, whole).double()  # beside which indices are exact
 
-    found = [pair[:, same_target(*pair)].numpy() for pair in touching(boxes)]
-    first, second = np.concatenate([np.zeros((2, 0), int), *found], axis=1)
-    pairs = csr_array((np.ones(len(first)), (first, second)), shape=(len(boxes), len(boxes)))
+    found = [np.zeros((3, 0))]
+    for first, second in touching(boxes):
+        agreed = agreement(first, second)
+        found.append(torch.stack([first, second, agreed])[:, agreed > nms].numpy())
+    first, second, agreed = np.concatenate(found, axis=1)
+    one_way = csr_array((agreed, (first.astype(int), second.astype(int))), shape=(len(boxes), len(boxes)))
+    pairs = (one_way + one_way.T).tocsr()
 
     kept = first_come(falling(scores, ~is_cut), pairs)
     of_whole = np.zeros(len(boxes), bool)
     of_whole[pairs[kept].indices] = True
     pieces = falling((boxes[:, 2:] - boxes[:, :2]).prod(dim=1), is_cut & ~torch.from_numpy(of_whole))
+    origins = torch.cat([frames, labels[:, None]], dim=1).numpy()
+    pairs = one_to_one(pairs[pieces][:, pieces], np.unique(origins[pieces], axis=0, return_inverse=True)[1])
     if how == "best":
-        pieces = first_come(pieces, pairs)
+        pieces = pieces[first_come(np.arange(len(pieces)), pairs)]
     else:
-        _, group = connected_components(pairs[pieces][:, pieces], directed=False)
+        _, group = connected_components(pairs, directed=False)
         pieces = join(boxes, pieces, group)
     chosen = torch.from_numpy(np.concatenate([kept, pieces]))
     return chosen[scores[chosen].argsort(descending=True, stable=True)]
 
 
 def touching(boxes: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Find all pairs of different boxes that touch, each both ways, as indices [2, P] in parts."""
+    """Find all pairs of different boxes that touch, each once, as indices [2, P] in parts."""
     shapes = shapely.box(*boxes.double().numpy().T)
     tree = shapely.STRtree(shapes)
     for start in range(0, len(boxes), BOXES_AT_ONCE):
         first, second = torch.from_numpy(tree.query(shapes[start : start + BOXES_AT_ONCE]))
         pair = torch.stack([first + start, second])
-        yield pair[:, pair[0] != pair[1]]
+        yield pair[:, pair[0] < pair[1]]
 
 
 def falling(values: torch.Tensor, chosen: torch.Tensor) -> NDArray[np.int64]:
@@ -94,6 +114,32 @@ def first_come(order: NDArray[np.int64], pairs: csr_array) -> NDArray[np.int64]:
             kept.append(index)
             is_free[pairs.indices[pairs.indptr[index] : pairs.indptr[index + 1]]] = False
     return np.array(kept, np.int64)
+
+
+def one_to_one(pairs: csr_array, origin: NDArray[np.int64]) -> csr_array:
+    """Leave at most one partner in each other window, by the greatest agreement in all; pairs of one window stay.
+
+    Args:
+        pairs: agreement [N, N] of pieces, 0 where they are of different targets.
+        origin: number [N] of the window and class of each piece.
+
+    Returns:
+        The pairs that are left, with 1 for each.
+
+    """
+    first, second = pairs.nonzero()
+    kept = [np.stack([first, second])[:, origin[first] == origin[second]]]
+    one_way = origin[first] < origin[second]
+    first, second = first[one_way], second[one_way]
+    _, number = np.unique(np.stack([origin[first], origin[second]]), axis=1, return_inverse=True)
+    for chosen in np.split(number.argsort(kind="stable"), np.cumsum(np.bincount(number))[:-1]):
+        rows, columns = np.unique(first[chosen]), np.unique(second[chosen])
+        agreed = pairs[rows][:, columns].toarray()
+        i, j = linear_sum_assignment(agreed, maximize=True)
+        partners = np.stack([rows[i], columns[j]])[:, agreed[i, j] > 0]
+        kept += [partners, partners[::-1]]
+    left = np.concatenate(kept, axis=1)
+    return csr_array((np.ones(left.shape[1]), tuple(left)), shape=pairs.shape)
 
 
 def join(boxes: torch.Tensor, pieces: NDArray[np.int64], group: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -132,6 +178,42 @@ def overlap_where_both_see(
     """Intersection over union [P] of boxes [P, 4] and [P, 4], each cut to what both their windows show."""
     view = inside(first_frames, second_frames)
     return overlap(inside(first, view), inside(second, view))
+
+
+def agreement_as_bar(
+    first: torch.Tensor, first_frames: torch.Tensor, second: torch.Tensor, second_frames: torch.Tensor
+) -> torch.Tensor:
+    """How well boxes [P, 4] and [P, 4] fit one straight bar, of which each window shows its part: [P] in [0, 1].
+
+    A box does not say where in it a diagonal target lies, so that the boxes of its parts overlap little where both
+    windows see. But a bar from corner to corner of the box around both is known but for its width, and so is the box
+    that a window shows of it. The result is the least intersection over union of three boxes with those of the bar:
+    the two, and what they share. It is of the width and the diagonal that fit best.
+    """
+    views = [
+        (first, first_frames),
+        (second, second_frames),
+        (inside(first, second), inside(first_frames, second_frames)),
+    ]
+    shown = [(box, shapely.box(*frame.double().numpy().T)) for box, frame in views]
+    left, top = torch.minimum(first, second)[:, :2].double().T
+    right, bottom = torch.maximum(first, second)[:, 2:].double().T
+    across, down = right - left, bottom - top
+    relative = torch.minimum(across, down) / torch.maximum(across, down).clamp(min=1e-6)
+    best = torch.zeros(len(first))
+    for width, is_rising in product(WIDTHS, (False, True)):
+        x_end, y_end = width * relative * down, width * relative * across  # how far a bar's end reaches along the box
+        x = torch.stack([left, left + x_end, right, right - x_end], dim=1)
+        y = torch.stack([top + y_end, top, bottom - y_end, bottom], dim=1)
+        if is_rising:
+            x = (left + right)[:, None] - x
+        bar = shapely.polygons(torch.stack([x, y], dim=2).numpy())
+        fits = [
+            overlap(box, torch.from_numpy(np.nan_to_num(shapely.bounds(shapely.intersection(bar, frame)))))
+            for box, frame in shown
+        ]
+        best = torch.maximum(best, torch.stack(fits).amin(dim=0).float())
+    return best
 
 
 def inside(boxes: torch.Tensor, view: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from coco_annotations.scene_options import wrong_overlap
 from hivit_det.data_sets import annotation_sets, check_heads, classes_of
 from hivit_det.exact_boxes import keep_boxes_exact
+from hivit_det.runner import refusal
 from hivit_det.scenes.merge import merge as merge_windows
 from hivit_det.scenes.scene import Scene
 from hivit_det.weights import load_detector
@@ -64,7 +65,7 @@ class SceneDetector:
         device: where it runs.
 
     Raises:
-        InputError: if the model cannot be built, or has heads for other classes.
+        InputError: if the model cannot be built or look at a first window, or has heads for other classes.
         CheckpointError: if the checkpoint is of another model.
 
     """
@@ -83,6 +84,7 @@ class SceneDetector:
         self.classes = tuple(classes_of(cfg.test_dataloader.dataset))
         check_heads(model, self.classes)
         load_detector(model, checkpoint, self.classes)
+        self.cfg, self.has_worked = cfg, False
         self.device = torch.device(device)
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
         keep_boxes_exact(self.model)  # under autocast, too
@@ -142,8 +144,17 @@ class SceneDetector:
             values = np.repeat(image[..., None], 3, axis=2)
             known = {"img": values, "img_shape": image.shape, "ori_shape": image.shape, "scale_factor": (1.0, 1.0)}
             inputs.append(self.prepare(known | {"img_id": 0, "img_path": str(scene.path)}))
+        try:
+            samples = self.model.test_step(pseudo_collate(inputs))
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            if self.has_worked:
+                raise
+            raise refusal(self.cfg, "the model cannot look at windows", error) from error
+        self.has_worked = True
         found: list[tuple[torch.Tensor, ...]] = []
-        for ((left, top), image), sample in zip(windows, self.model.test_step(pseudo_collate(inputs)), strict=True):
+        for ((left, top), image), sample in zip(windows, samples, strict=True):
             targets = sample.pred_instances.cpu()
             targets = targets[targets.scores >= score]
             corner = torch.tensor([left, top, left, top], dtype=torch.float32)
