@@ -41,7 +41,7 @@ class WindowOptions:
 
     window: int = option(1024, help="side of the windows in pixels")
     overlap: int | None = option(
-        None, help="pixels that windows share, best more than a target has", default_text="a quarter"
+        None, help="pixels that windows share; longer targets are looked at again", default_text="an eighth"
     )
     batch: int | None = option(None, help="windows at once", default_text="8 on a GPU, else 1")
     score: float = option(0.3, help="targets below are dropped")

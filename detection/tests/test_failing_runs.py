@@ -92,7 +92,7 @@ def test_scenes_that_a_config_makes_impossible_get_a_sentence(config, trained, t
     refused = last_line(run_here("huge_image_infer.py", wrong, *start))
     assert refused.startswith(f"error: {wrong}: the model cannot look at windows: AttributeError, 'int' object has no")
     refused = last_line(run_here("huge_image_infer.py", config, *start, "--device", "meta"))
-    assert refused == "error: --device meta: Cannot copy; use auto, cpu or cuda"
+    assert refused == "error: --device meta: Cannot copy out of meta tensor; no data!"
 
 
 def test_an_error_of_a_later_step_is_no_fault_of_the_config(config, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from hivit_det.scenes import merge as merging
 from hivit_det.scenes import windows
 from hivit_det.scenes.merge import cut_by_window, merge, overlap, overlap_where_both_see
 from hivit_det.scenes.scene import ArrayScene
+from hivit_det.scenes.second_look import second_looks
 from hivit_det.scenes.windows import SceneDetector, read_ahead, starts
 from saratrx.checkpoint import CheckpointError
 from saratrx.errors import InputError
@@ -314,6 +315,74 @@ def test_every_target_is_found_once(monkeypatch, window, overlap, batch, at_once
     assert len(expected) > 50
     assert boxes == sorted(expected)
     assert {tuple(map(int, box)) for box in found.of_classes(["square"]).boxes.tolist()} == inside
+
+
+class BrightShapes(BrightSquares):
+    """Finds any bright shape as far as a window shows it, and notes the windows."""
+
+    classes = ("shape",)
+
+    def __init__(self):
+        self.side, self.device, self.corners = 0, torch.device("cpu"), []
+
+    def detect_in_windows(self, scene, windows, score):
+        self.corners += [corner for corner, _ in windows]
+        return super().detect_in_windows(scene, windows, score)
+
+
+def scene_with(*shapes, size=(900, 700)):
+    """A dark scene with bright polygons, and the boxes around these."""
+    values = np.full((size[1], size[0]), 9, np.uint8)
+    values[::50, ::50] = 30  # no window is blank
+    for shape in shapes:
+        cv2.fillPoly(values, [np.array(shape)], 250)
+    boxes = [[*np.min(shape, axis=0), *(np.max(shape, axis=0) + 1)] for shape in shapes]
+    return ArrayScene(Path("scene"), values), sorted(tuple(map(int, box)) for box in boxes)
+
+
+def bent(x, y, side=100):
+    """A target that is neither a box nor a bar: pieces of it do not tell how far it reaches."""
+    return [(x, y), (x + side, y), (x + side, y + 9), (x + 9, y + 9), (x + 9, y + side), (x, y + side)]
+
+
+def test_targets_longer_than_the_overlap_are_looked_at_again_whole():
+    shapes = [bent(200, 190), bent(440, 30), [(700, 600), (706, 600), (890, 480), (884, 480)]]
+    small = [(x, y, 12) for x in range(20, 180, 60) for y in range(20, 660, 60)]
+    shapes += [[(x, y), (x + side, y), (x + side, y + side), (x, y + side)] for x, y, side in small]
+    scene, expected = scene_with(*shapes)
+    detector = BrightShapes()
+    found = detector.detect(scene, window=256)  # which share 32 px
+    first = windows.corners(scene, 256, None, None)
+    assert sorted(tuple(map(int, box)) for box in found.boxes.tolist()) == expected
+    assert detector.corners[: len(first)] == first
+    assert 1 <= len(detector.corners) - len(first) <= 3
+    assert len(set(detector.corners)) == len(detector.corners)
+
+
+def test_a_second_look_is_for_those_that_need_one():
+    """Neither for small targets, nor for those larger than a window, whose pieces are joined."""
+    small, expected = scene_with(*[bent(x, y, 30) for x in range(5, 850, 67) for y in range(5, 650, 67)])
+    detector = BrightShapes()
+    found = detector.detect(small, window=256)
+    assert sorted(tuple(map(int, box)) for box in found.boxes.tolist()) == expected
+    assert detector.corners == windows.corners(small, 256, None, None)
+    large, expected = scene_with([(100, 300), (800, 300), (800, 340), (100, 340)])
+    detector = BrightShapes()
+    found = detector.detect(large, window=256)
+    assert [tuple(map(int, box)) for box in found.boxes.tolist()] == expected
+    assert detector.corners == windows.corners(large, 256, None, None)
+
+
+def test_one_window_goes_around_several_targets():
+    targets = torch.tensor([[200.0, 100, 260, 140], [150.0, 150, 240, 190], [700, 100, 790, 180]])
+    first = [(0, 0, 224, 224), (192, 0, 416, 224), (576, 0, 800, 224)]
+    pieces = [(0, first[0]), (0, first[1]), (1, first[0]), (1, first[1]), (2, (536, 0, 760, 224))]
+    frames = torch.tensor([frame for _, frame in pieces]).float()
+    boxes = merging.inside(targets[[number for number, _ in pieces]], frames)
+    found = boxes, torch.full((5,), 0.9), torch.zeros(5, dtype=torch.int64), frames
+    places = second_looks(found, (224, 224), 32, (800, 600), nms=0.5)
+    assert len(places) == 2
+    assert all(0 <= left <= 800 - 224 and 0 <= top <= 600 - 224 for left, top in places)
 
 
 @pytest.fixture(scope="module")

@@ -34,10 +34,11 @@ def merge(
     pieces: the largest stays, with its class and score. Time and memory grow like the number of boxes that touch.
 
     Two boxes, at least one of them cut, are of one target if they agree where both their windows see, or with one
-    straight bar (`agreement_as_bar`). Of the pieces of one window and class, at most one goes with a piece of another:
-    the pairing with the greatest agreement in all holds, so that parallel targets stay apart. Not joined are pieces of
-    a bent target that agree in neither way. Parallel targets can be joined wrongly where the detector missed the pieces
-    that would have told them apart.
+    straight bar (`agreement_as_bar`), or if one is whole and the other, of its class, lies in it where the window ends
+    that cuts it. Of the pieces of one window and class, at most one goes with a piece of another: the pairing with the
+    greatest agreement in all holds, so that parallel targets stay apart. Not joined are pieces of a bent target that
+    agree in no such way. Parallel targets can be joined wrongly where the detector missed the pieces that would have
+    told them apart.
 
     Args:
         boxes: [N, 4] in pixels of the scene, each inside its window. Changed in place where pieces are joined.
@@ -64,6 +65,9 @@ def merge(
         cut = overlap_where_both_see(*views) * (has_one_class | has_other_window)
         diagonal = one_is_cut & has_other_window & (cut < max(ALIKE, nms))
         cut[diagonal] = torch.maximum(cut[diagonal], agreement_as_bar(*(each[diagonal] for each in views)))
+        for piece, other in ((first, second), (second, first)):
+            part = part_of(boxes[piece], frames[piece], boxes[other]) * (is_cut[piece] & ~is_cut[other] & has_one_class)
+            cut = torch.maximum(cut, part * (part > ALIKE))
         return torch.where(one_is_cut, cut, whole).double()  # beside which indices are exact
 
     found = [np.zeros((3, 0))]
@@ -164,12 +168,19 @@ def cut_by_window(boxes: torch.Tensor, frames: torch.Tensor, size: tuple[int, in
 
 def overlap(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Intersection over union [P] of boxes [P, 4] and [P, 4], pair by pair."""
-
-    def area(box: torch.Tensor) -> torch.Tensor:
-        return (box[:, 2:] - box[:, :2]).clamp(min=0).prod(dim=1)
-
     shared = area(inside(first, second))
     return shared / (area(first) + area(second) - shared).clamp(min=1e-6)
+
+
+def area(boxes: torch.Tensor) -> torch.Tensor:
+    """Areas [P] of boxes [P, 4], 0 of those turned inside out."""
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+
+
+def part_of(pieces: torch.Tensor, frames: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Shares [P] of pieces [P, 4] that lie in whole boxes [P, 4], if these reach beyond the windows of the pieces."""
+    reaches_beyond = (whole[:, :2] < frames[:, :2]).any(dim=1) | (whole[:, 2:] > frames[:, 2:]).any(dim=1)
+    return area(inside(pieces, whole)) / area(pieces).clamp(min=1e-6) * reaches_beyond
 
 
 def overlap_where_both_see(

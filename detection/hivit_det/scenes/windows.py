@@ -20,8 +20,10 @@ from coco_annotations.scene_options import wrong_overlap
 from hivit_det.data_sets import annotation_sets, check_heads, classes_of
 from hivit_det.exact_boxes import keep_boxes_exact
 from hivit_det.runner import refusal
+from hivit_det.scenes.merge import cut_by_window
 from hivit_det.scenes.merge import merge as merge_windows
 from hivit_det.scenes.scene import Scene
+from hivit_det.scenes.second_look import second_looks
 from hivit_det.weights import load_detector
 from saratrx.errors import InputError, first_line, raise_problems
 from saratrx.sar_image import max_pixels
@@ -106,8 +108,8 @@ class SceneDetector:
         Args:
             scene: where to look.
             window: side of the windows in pixels.
-            overlap: pixels that neighbouring windows share, best more than a target has; by default a quarter of the
-                window.
+            overlap: pixels that neighbouring windows share; by default an eighth of the window. Longer targets that
+                a window can hold are looked at again in one around them.
             batch: windows that go through the model at once; by default 8 on a GPU, and 1 on a CPU, where more do not
                 make it faster.
             score: targets below are dropped (and below the config's own threshold, 0.05 as published).
@@ -121,19 +123,30 @@ class SceneDetector:
 
         """
         batch = batch or (8 if self.device.type == "cuda" else 1)
-        size = min(window, scene.width), min(window, scene.height)
+        overlap = shared_by(window) if overlap is None else overlap
+        size, extent = (min(window, scene.width), min(window, scene.height)), (scene.width, scene.height)
         places = corners(scene, window, overlap, batch)
-        found = [nothing()]
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=amp),
             tqdm(total=len(places), desc=scene.path.name, unit="window", disable=not progress) as bar,
         ):
-            for windows, looked_at in read_ahead(scene, places, size, batch):
-                if windows:
-                    found += self.detect_in_windows(scene, windows, score)
-                bar.update(looked_at)
-        boxes, scores, labels, frames = (torch.cat(parts) for parts in zip(*found, strict=True))
-        kept = merge_windows(boxes, scores, labels, frames, (scene.width, scene.height), nms, merge)
+
+            def look(places: list[Corner]) -> tuple[torch.Tensor, ...]:
+                found = [nothing()]
+                for windows, looked_at in read_ahead(scene, places, size, batch):
+                    if windows:
+                        found += self.detect_in_windows(scene, windows, score)
+                    bar.update(looked_at)
+                return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+            found = look(places)
+            if again := second_looks(found, size, overlap, extent, nms):
+                bar.total += len(again)
+                seen = look(again)
+                is_whole = ~cut_by_window(seen[0], seen[3], extent)
+                found = tuple(torch.cat([first, second[is_whole]]) for first, second in zip(found, seen, strict=True))
+        boxes, scores, labels, frames = found
+        kept = merge_windows(boxes, scores, labels, frames, extent, nms, merge)
         return Detections(boxes[kept], scores[kept], labels[kept], self.classes)
 
     @torch.inference_mode()
@@ -171,7 +184,7 @@ def corners(scene: Scene, window: int, overlap: int | None, batch: int | None) -
         InputError: if the overlap is not smaller than the window, or windows are too many or too large.
 
     """
-    overlap = window // 4 if overlap is None else overlap
+    overlap = shared_by(window) if overlap is None else overlap
     raise_problems(wrong_overlap(window, overlap))
     at_once = min(window, scene.width) * min(window, scene.height) * (batch or 1)
     if at_once > max_pixels():
@@ -188,6 +201,11 @@ def corners(scene: Scene, window: int, overlap: int | None, batch: int | None) -
         )
     rows, columns = starts(scene.height, window, overlap), starts(scene.width, window, overlap)
     return [(left, top) for top in rows for left in columns]
+
+
+def shared_by(window: int) -> int:
+    """Pixels that neighbouring windows share by default: most targets have fewer."""
+    return window // 8
 
 
 def starts(length: int, window: int, overlap: int) -> list[int]:
