@@ -6,21 +6,22 @@
 IMAGES is a folder of images like those of the training set; scenes are tiled from them. The published way is written
 out plainly here: the whole scene in memory, windows of 1,024 px every 512 px, one at a time, edge windows narrower than
 a quarter left out, boxes in Python lists, and non-maximum suppression in Python over all of them, whatever their class.
-Its detector is ours, in float32. Ours is timed with its defaults (an overlap of 256 px), with --amp, and with an
-overlap that is enough for targets of up to 128 px. Every run is a process of its own, reading included, starting up
-not. Prints seconds, ratio to the first form, peak memory of the process, and the number of boxes.
+Its detector is ours, in float32. SAHI is tried where it is installed (pip install --no-deps sahi), with our detector
+and our windows. Every run is a process of its own, reading included, starting up not. Prints seconds, ratio to the
+first form, peak memory of the process, and the numbers of windows and boxes.
 """
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -30,21 +31,19 @@ from mmengine.config import Config
 from rasterio.windows import Window
 
 import hivit_det  # noqa: F401 -- first: it prepares MMDetection
+from hivit_det.backbone import HiViTBackbone
 from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import SceneDetector
-from machine import parsed, peak_gb
+from machine import describe, parsed, peak_gb
 from saratrx import sar_image
 from saratrx.command_line import Parser
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import write_json
 
 SCORE, NMS = 0.3, 0.5
-FORMS: dict[str, dict[str, Any]] = {  # options of SceneDetector.detect
-    "published": {},
-    "ours": {},
-    "ours, --amp": {"amp": True},
-    "ours, --amp --overlap 128": {"amp": True, "overlap": 128},
-}
+WINDOW, OVERLAP = 1024, 128  # ours by default
+OPTIONS: dict[str, dict[str, Any]] = {"ours": {}, "ours, --amp": {"amp": True}}  # of SceneDetector.detect
+FORMS = ("published", "SAHI", *OPTIONS)
 
 
 def write_scene(path: Path, images: list[Path], side: int) -> None:
@@ -89,17 +88,47 @@ def intersection_over_union(a: Sequence[float], b: Sequence[float]) -> float:
     return width * height / (areas - width * height)
 
 
+def by_sahi(args: argparse.Namespace) -> Callable[[Path], int]:
+    """Make SAHI's way, with our detector, windows and threshold: counts the boxes that it finds in a scene."""
+    from sahi import AutoDetectionModel  # noqa: PLC0415 -- not among the project's packages
+    from sahi.predict import get_sliced_prediction  # noqa: PLC0415
+
+    given = {"model_path": str(args.checkpoint), "config_path": str(args.config), "device": args.device}
+    model = AutoDetectionModel.from_pretrained("mmdet", confidence_threshold=SCORE, **given)
+    options: dict[str, Any] = {"perform_standard_pred": False, "verbose": 0}
+    options |= {"slice_height": WINDOW, "slice_width": WINDOW}
+    options |= {f"overlap_{side}_ratio": OVERLAP / WINDOW for side in ("height", "width")}
+    options |= {"postprocess_type": "NMS", "postprocess_match_metric": "IOU", "postprocess_match_threshold": NMS}
+    return lambda path: len(get_sliced_prediction(str(path), model, **options).object_prediction_list)
+
+
+def prepared(args: argparse.Namespace) -> Callable[[Path], int]:
+    """Build a form, and let its detector see a first window; what is returned counts the boxes in a scene."""
+    if args.form == "SAHI":
+        return by_sahi(args)
+    detector = SceneDetector(Config.fromfile(args.config), args.checkpoint, args.device)
+    detector.detect_in_windows(open_scene(args.scene), [((0, 0), np.zeros((WINDOW, WINDOW), np.uint8))], SCORE)
+    if args.form == "published":
+        return lambda path: published_way(detector, path)
+    return lambda path: len(detector.detect(open_scene(path), score=SCORE, nms=NMS, **OPTIONS[args.form]))
+
+
 def print_figures(args: argparse.Namespace) -> None:
     """Run one form on one scene; the other side of `measured`."""
-    detector = SceneDetector(Config.fromfile(args.config), args.checkpoint, args.device)
-    detector.detect_in_windows(open_scene(args.scene), [((0, 0), np.zeros((1024, 1024), np.uint8))], SCORE)  # warm-up
-    begun = time.perf_counter()
-    if args.form == "published":
-        boxes = published_way(detector, args.scene)
-    else:
-        boxes = len(detector.detect(open_scene(args.scene), score=SCORE, nms=NMS, **FORMS[args.form]))
-    seconds = time.perf_counter() - begun
-    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb(), "boxes": boxes}))
+    count_boxes, windows = prepared(args), 0
+
+    look = HiViTBackbone.forward
+
+    def counted(self: HiViTBackbone, images: torch.Tensor) -> Any:
+        nonlocal windows
+        windows += len(images)
+        return look(self, images)
+
+    with patch.object(HiViTBackbone, "forward", counted):
+        begun = time.perf_counter()
+        boxes = count_boxes(args.scene)
+        seconds = time.perf_counter() - begun
+    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb(), "windows": windows, "boxes": boxes}))
 
 
 def measured(args: argparse.Namespace, scene: Path, form: str) -> dict[str, float]:
@@ -119,22 +148,23 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096, 8192])
-    parser.add_argument("--forms", nargs="+", choices=tuple(FORMS), default=list(FORMS))
+    parser.add_argument(
+        "--forms", nargs="+", choices=FORMS, default=[form for form in FORMS if form != "SAHI" or find_spec("sahi")]
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--scene", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--form", choices=tuple(FORMS), help=argparse.SUPPRESS)
+    parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
     args = parsed(parser)
     if args.form:
         print_figures(args)
         return
 
     results: dict[str, Any] = {
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "machine": describe(torch.device(args.device)),
         "sizes": {},
     }
+    print(results["machine"])
     images = sorted(path for path in args.images.iterdir() if path.suffix.lower() in sar_image.EXTENSIONS)
     if not images:
         raise InputError(f"{args.images}: no image in it")
@@ -146,10 +176,11 @@ def main() -> None:
             figures = {}
             for form in args.forms:
                 figures[form] = measured(args, scene, form)
-                ratio = figures[args.forms[0]]["seconds"] / figures[form]["seconds"]
+                found = figures[form]
+                ratio = figures[args.forms[0]]["seconds"] / found["seconds"]
                 print(
-                    f"  {form:26} {figures[form]['seconds']:8.1f} s   ratio {ratio:5.2f}   "
-                    f"peak memory {figures[form]['peak_gb']:5.2f} GB   {figures[form]['boxes']} boxes",
+                    f"  {form:12} {found['seconds']:8.1f} s   ratio {ratio:5.2f}   "
+                    f"peak memory {found['peak_gb']:5.2f} GB   {found['windows']} windows, {found['boxes']} boxes",
                     flush=True,
                 )
         results["sizes"][side] = figures
