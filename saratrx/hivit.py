@@ -26,8 +26,9 @@ CELLS = INNER * INNER
 LAYER_NORM_EPS = 1e-6
 HAS_BF16_PRODUCTS = any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
 
-SIZES: dict[str, dict[str, Any]] = {  # the published ones, and micro for tests: 0.1 M parameters
+SIZES: dict[str, dict[str, Any]] = {  # the published ones; ours: micro for tests, 0.1 M, and nano, 3 M parameters
     "micro": {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2},
+    "nano": {"embed_dim": 192, "depths": (1, 1, 6), "num_heads": 3},
     "tiny": {"embed_dim": 384, "depths": (1, 1, 10), "num_heads": 6},
     "small": {"embed_dim": 384, "depths": (2, 2, 20), "num_heads": 6},
     "base": {"embed_dim": 512, "depths": (2, 2, 20), "num_heads": 8},

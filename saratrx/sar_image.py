@@ -6,6 +6,7 @@ first bytes, and sees nothing but the file. What is larger than `max_pixels` is 
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,8 @@ from saratrx.grey_scale import Grey, Values, strips, to_uint8
 if TYPE_CHECKING:
     from saratrx.tiff import Tiff
 
+# rasterio's, whose import waits for the first TIFF: chips have no place on a map
+warnings.filterwarnings("ignore", message="Dataset has no geotransform")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy"})  # compared in lower case
 MAX_PIXELS = 2**29  # of an image in memory: 5e8, enough for scenes of 24,000 x 16,000
 BYTES_OF_A_PIXEL = 16  # at most, of complex128

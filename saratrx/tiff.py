@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
 from saratrx.errors import first_line
@@ -23,7 +22,6 @@ SETTINGS = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "
 COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 DOUBLE = ("float64", "int32", "uint32", "int64", "uint64")  # need more than float32
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what matters is raised
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # chips have no place on a map
 
 
 class TiffError(ValueError):
