@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from saratrx.output_folder import claimed  # noqa: PLC0415
 
     if table.seeds or table.shots:
-        name = Path(config.config_file).stem or cfg.MODEL.BACKBONE.NAME
+        name = Path(config.config_file).stem or Path(cfg.MODEL.BACKBONE.NAME).name
         run_table(cfg, data_set, name, table)
         return
     cfg.freeze()

@@ -7,9 +7,12 @@ from typing import Any
 from yacs.config import CfgNode
 
 from saratrx.errors import raise_problems
+from saratrx.files import is_file
 
 LARGEST_SIDE = 4096  # pixels of an input
 MANY = 10**9
+FOLDER = "local-dir:"  # begins a MODEL.BACKBONE.NAME that is a folder in timm's layout
+FOLDER_FILES = ("config.json", "model.safetensors")
 RANGES = {  # both ends are allowed
     "SEED": (-(2**31), 2**63 - 1),
     "INPUT.CROP_PADDING": (0, LARGEST_SIDE),
@@ -41,8 +44,16 @@ RANGES = {  # both ends are allowed
     "TRAIN.CHECKPOINT_FREQ": (0, MANY),
     "TRAIN.PRINT_FREQ": (1, MANY),
     "TRAINER.KNN.K": (1, MANY),
+    "TRAINER.MIM_FINETUNE.LAST_K": (1, MANY),
+    "TRAINER.MIM_FINETUNE.LORA.RANK": (1, MANY),
 }
-ABOVE_ZERO_TO = {"OPTIM.LR": math.inf, "TRAINER.KNN.TEMPERATURE": math.inf, "TRAINER.MIM_FINETUNE.LAYER_DECAY": 1}
+ABOVE_ZERO_TO = {
+    "OPTIM.LR": math.inf,
+    "TRAINER.KNN.TEMPERATURE": math.inf,
+    "TRAINER.MIM_FINETUNE.LAYER_DECAY": 1,
+    "TRAINER.MIM_FINETUNE.LORA.ALPHA": math.inf,
+}
+LORA_TARGETS = ("qkv", "proj", "mlp")
 BELOW_ONE = (
     "OPTIM.ADAM_BETA1",
     "OPTIM.ADAM_BETA2",
@@ -53,6 +64,8 @@ CHOICES = {
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
     "MODEL.PRECISION": ("fp32", "bf16"),
+    "MODEL.POOLING": ("mean", "cls"),
+    "TRAINER.MIM_FINETUNE.TUNE": ("all", "head", "last_k", "lora"),
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
     "DATASET.DUPLICATES": ("error", "drop", "warn"),
     "DATASET.SPLIT_BY": ("images", "groups"),
@@ -83,6 +96,9 @@ def refuse_bad_values(cfg: CfgNode) -> None:
             problems.append(f"{key} {value}: unknown; choose one of {', '.join(choices)}")
     if not cfg.OPTIM.STEPSIZE or not all(type(epoch) is int for epoch in cfg.OPTIM.STEPSIZE):
         problems.append(f"OPTIM.STEPSIZE {list(cfg.OPTIM.STEPSIZE)}: must be one or more whole numbers of epochs")
+    targets = list(cfg.TRAINER.MIM_FINETUNE.LORA.TARGETS)
+    if not targets or not set(targets) <= set(LORA_TARGETS):
+        problems.append(f"TRAINER.MIM_FINETUNE.LORA.TARGETS {targets}: choose one or more of {', '.join(LORA_TARGETS)}")
     problems += bad_input_values(cfg) + bad_names(cfg) + missing_paths(cfg)
     raise_problems(problems)
 
@@ -126,6 +142,14 @@ def missing_paths(cfg: CfgNode) -> list[str]:
             f"{cfg.MODEL.INIT_WEIGHTS} cannot be read: {kind}; set MODEL.INIT_WEIGHTS, or CHECKPOINT for a script, to "
             "a checkpoint"
         )
+    if cfg.MODEL.BACKBONE.NAME.startswith(FOLDER):
+        folder = Path(cfg.MODEL.BACKBONE.NAME.removeprefix(FOLDER)).expanduser()
+        problems += [
+            f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME}: {folder / name} is not there; give a folder with "
+            f"{' and '.join(FOLDER_FILES)}"
+            for name in FOLDER_FILES
+            if not is_file(folder / name)
+        ]
     if cfg.DATASET.ROOT and not Path(cfg.DATASET.ROOT).expanduser().is_dir():
         problems.append(f"DATASET.ROOT {cfg.DATASET.ROOT}: no such folder; give the one that holds the data set's")
     if cfg.RESUME and not Path(cfg.RESUME).is_dir():

@@ -23,6 +23,7 @@ NAMES = (  # lists of names, which are text whatever they look like
     "DATASET.TARGET_DOMAINS",
     "INPUT.TRANSFORMS",
     "OPTIM.NEW_LAYERS",
+    "TRAINER.MIM_FINETUNE.LORA.TARGETS",
 )
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list", tuple: "a list"}
 NO_KEY = object()
@@ -34,10 +35,14 @@ def extended_defaults(extensions: Sequence[Extension] = ()) -> CfgNode:
     cfg = get_cfg_default()
     cfg.MODEL.RANDOM_INIT = False  # random weights, the same for every seed, instead of MODEL.INIT_WEIGHTS
     cfg.MODEL.PRECISION = "fp32"  # or bf16: of the encoder's arithmetic
+    cfg.MODEL.POOLING = "mean"  # of the patch tokens, or cls, the class token of encoders that have one
     cfg.FEATURE_BANK = True  # False: push the images through the encoder in every epoch
     cfg.FEATURE_BANK_DIR = ""  # default: feature_bank in OUTPUT_DIR, or in the folder of a whole table
     cfg.TRAINER.KNN = CfgNode({"K": 20, "TEMPERATURE": 0.07})
     cfg.TRAINER.MIM_FINETUNE = CfgNode({"LAYER_DECAY": 0.75, "DROP_PATH": 0.1, "LABEL_SMOOTHING": 0.1})
+    cfg.TRAINER.MIM_FINETUNE.TUNE = "all"  # or head, or last_k (attention blocks), or lora; the head always
+    cfg.TRAINER.MIM_FINETUNE.LAST_K = 1
+    cfg.TRAINER.MIM_FINETUNE.LORA = CfgNode({"RANK": 8, "ALPHA": 16.0, "TARGETS": ["qkv", "proj", "mlp"]})
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, the first half of them, or new, the second
     cfg.DATASET.DUPLICATES = "error"  # or drop, or warn: where a test image is a training image too
     cfg.DATASET.SPLIT_BY = "images"  # or groups, of near copies: for sets without a fixed split

@@ -1,15 +1,20 @@
 """The pre-trained encoder of a config, as every trainer here uses it."""
 
+import inspect
 from typing import Any
 
+import timm
 import torch
 from yacs.config import CfgNode
 
+import hivit_cls.baselines  # noqa: F401 -- registers them
 from dassl.modeling import BACKBONE_REGISTRY, build_backbone
+from hivit_cls.config_values import FOLDER
+from hivit_cls.timm_encoder import build_timm_encoder, folder_id, load_weights, refuse_unknown
 from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError
 from saratrx.files import content_hash
-from saratrx.hivit import SIZES, HiViTClassifier
+from saratrx.hivit import SIZES, HiViT, HiViTClassifier
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -74,53 +79,89 @@ def precision(cfg: CfgNode, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=cfg.MODEL.PRECISION == "bf16")
 
 
-def refuse_bad_weights(cfg: CfgNode) -> None:
-    """Raise an InputError if the config names no weights, or a file that is not there, or two kinds of weights."""
-    if cfg.MODEL.RANDOM_INIT and cfg.MODEL.INIT_WEIGHTS:
-        raise InputError(f"MODEL.RANDOM_INIT True and MODEL.INIT_WEIGHTS {cfg.MODEL.INIT_WEIGHTS}: leave one out")
-    if not cfg.MODEL.RANDOM_INIT and not cfg.MODEL.INIT_WEIGHTS:
-        raise InputError("MODEL.INIT_WEIGHTS names no checkpoint: give one, or MODEL.RANDOM_INIT True to do without")
+def has_weights(name: str) -> bool:
+    """Tell whether a config must name an encoder's weights: not a baseline's, nor a folder's, which brings its own."""
+    return not name.startswith(FOLDER) and getattr(BACKBONE_REGISTRY.objects.get(name), "has_weights", True)
+
+
+def refuse_bad_encoder(cfg: CfgNode) -> None:
+    """Raise an InputError for an encoder that is not known, and for weights that are missing, or given twice."""
+    name, path = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.INIT_WEIGHTS
+    refuse_unknown(name)
+    if not has_weights(name) and (cfg.MODEL.RANDOM_INIT or path):
+        given = f"MODEL.INIT_WEIGHTS {path}" if path else "MODEL.RANDOM_INIT True"
+        kind = "brings its weights" if name.startswith(FOLDER) else "has no weights"
+        raise InputError(f"{given}: {name} {kind}; leave it out")
+    if name not in BACKBONE_REGISTRY.objects and "normalize" in cfg.INPUT.TRANSFORMS:
+        raise InputError(f"INPUT.TRANSFORMS normalize: {name} normalises images itself; leave it out")
+    if cfg.MODEL.RANDOM_INIT and path:
+        raise InputError(f"MODEL.RANDOM_INIT True and MODEL.INIT_WEIGHTS {path}: leave one out")
+    if has_weights(name) and not cfg.MODEL.RANDOM_INIT and not path:
+        raise InputError(
+            "MODEL.INIT_WEIGHTS names no checkpoint: give one, or MODEL.RANDOM_INIT True to do without; nothing is "
+            "downloaded"
+        )
+    if name in BACKBONE_REGISTRY.objects and cfg.MODEL.POOLING != "mean":
+        raise InputError(f"MODEL.POOLING {cfg.MODEL.POOLING}: {name} has no class token; choose mean")
     weights_id(cfg)
 
 
 def weights_id(cfg: CfgNode) -> str:
-    """Give what tells one set of encoder weights from another: the hash of a checkpoint, or "random".
+    """Give what tells one set of encoder weights from another: hashes of what it is read from, "random", or "none".
 
     Raises:
         InputError: if the checkpoint cannot be read.
 
     """
+    name = cfg.MODEL.BACKBONE.NAME
+    if name.startswith(FOLDER):
+        return folder_id(name)
+    if not has_weights(name):
+        return "none"
     return content_hash(cfg.MODEL.INIT_WEIGHTS) if cfg.MODEL.INIT_WEIGHTS else "random"
 
 
-def build_encoder(cfg: CfgNode, **kwargs: Any) -> Classifier:
-    """Make the encoder with its weights.
+def build_encoder(cfg: CfgNode, **kwargs: Any) -> Any:
+    """Make the encoder with its weights; random ones are the same for every seed.
 
     Args:
-        cfg: MODEL and INPUT.SIZE are used.
-        **kwargs: of `HiViTClassifier`, such as `num_classes`.
+        cfg: MODEL and INPUT are used.
+        **kwargs: for the encoders that are registered here, such as `num_classes` for a HiViT.
+
+    Returns:
+        A `Classifier` for hivit_*, a `TimmEncoder`, or what is registered under the name, made with img_size (H, W) and
+        verbose.
 
     Raises:
         InputError: for an input size or weights that do not fit.
 
     """
-    refuse_bad_weights(cfg)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            name, size = cfg.MODEL.BACKBONE.NAME, tuple(cfg.INPUT.SIZE)
-            encoder: Classifier = build_backbone(name, img_size=size, verbose=False, **kwargs)
-    except ValueError as error:
-        raise InputError(f"INPUT.SIZE {tuple(cfg.INPUT.SIZE)}: {error}") from error
-    if cfg.MODEL.RANDOM_INIT:
-        log.info("%s with random weights", name)
-    else:
-        log.info("%s with trained weights", name)
+    refuse_bad_encoder(cfg)
+    name, size = cfg.MODEL.BACKBONE.NAME, tuple(cfg.INPUT.SIZE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if name not in BACKBONE_REGISTRY.objects:
+            encoder: Any = build_timm_encoder(cfg)
+        else:
+            try:
+                encoder = build_backbone(name, img_size=size, verbose=False, **kwargs)
+            except ValueError as error:
+                raise InputError(f"INPUT.SIZE {size}: {error}") from error
+    kinds = {True: "random", False: "trained" if has_weights(name) or name.startswith(FOLDER) else "no"}
+    log.info("%s with %s weights", name, kinds[cfg.MODEL.RANDOM_INIT])
+    if cfg.MODEL.INIT_WEIGHTS and isinstance(encoder, HiViT):
         load_encoder(encoder, cfg.MODEL.INIT_WEIGHTS, missing_ok=("fc_norm.", "head."))
+    elif cfg.MODEL.INIT_WEIGHTS and name in BACKBONE_REGISTRY.objects:
+        load_weights(encoder, cfg.MODEL.INIT_WEIGHTS)
     return encoder
 
 
-_frozen: dict[str, Classifier] = {}  # the one in use, shared by all runs of a process
+def is_ours(name: str) -> bool:
+    """Tell whether a name is that of a HiViT, and no user's file stands in for it."""
+    return getattr(BACKBONE_REGISTRY.objects.get(name), "__module__", "") == __name__
+
+
+_frozen: dict[str, Any] = {}  # the one in use, shared by all runs of a process
 
 
 class FrozenEncoder:
@@ -137,30 +178,40 @@ class FrozenEncoder:
     """
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
-        BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)  # refuses an unknown one
-        refuse_bad_weights(cfg)
+        refuse_bad_encoder(cfg)
+        name = cfg.MODEL.BACKBONE.NAME
         self.cfg, self.device = cfg, device
-        self.width: int = SIZES[cfg.MODEL.BACKBONE.NAME.removeprefix("hivit_")]["embed_dim"]
         self.identity = {
             "weights": weights_id(cfg),
-            "backbone": cfg.MODEL.BACKBONE.NAME,
+            "backbone": name,
             "input size": list(cfg.INPUT.SIZE),
             "precision": cfg.MODEL.PRECISION,
             "device": device.type,
             "torch": torch.__version__,
         }
+        self.key = f"{self.identity} {cfg.MODEL.POOLING}"
+        if is_ours(name):
+            self.width: int = SIZES[name.removeprefix("hivit_")]["embed_dim"]
+            return
+        if name in BACKBONE_REGISTRY.objects:  # what its file says decides too
+            self.identity["code"] = content_hash(inspect.getfile(BACKBONE_REGISTRY.get(name)))
+        else:
+            self.identity |= {"timm": timm.__version__, "pooling": cfg.MODEL.POOLING}
+            self.identity["normalisation"] = self.encoder().normalisation
+        self.width = getattr(self.encoder(), "out_features", 0)
+        if self.width < 1:
+            raise InputError(f'MODEL.BACKBONE.NAME "{name}": its out_features must say how many features it gives')
 
-    def encoder(self) -> Classifier:
+    def encoder(self) -> Any:
         """Give the model, in evaluation mode."""
-        key = str(self.identity)
-        if key not in _frozen:
+        if self.key not in _frozen:
             _frozen.clear()
-            _frozen[key] = build_encoder(self.cfg).to(self.device).eval()
-        return _frozen[key]
+            _frozen[self.key] = build_encoder(self.cfg).to(self.device).eval()
+        return _frozen[self.key]
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [B, 1 or 3, H, W], amplitude in [0, 1], on any device -> mean tokens [B, D], float32.
+        """Images [B, 1 or 3, H, W], amplitude in [0, 1], on any device -> features [B, D], float32.
 
         Raises:
             FloatingPointError: if one is infinite or not a number.
@@ -168,7 +219,7 @@ class FrozenEncoder:
         """
         encoder = self.encoder()
         with precision(self.cfg, self.device):
-            pooled = encoder.pool(images.to(self.device)).float()
+            pooled = getattr(encoder, "pool", encoder)(images.to(self.device)).float()
         if not torch.isfinite(pooled).all():
             raise FloatingPointError(
                 "the encoder's features are not finite: its weights, or MODEL.PRECISION, do not fit"

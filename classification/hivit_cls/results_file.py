@@ -1,7 +1,9 @@
 """The results.json of a run, as `hivit_cls.results` reads it."""
 
+import hashlib
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import torch
 from yacs.config import CfgNode
 
 import saratrx
+from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer
 from dassl.evaluation import Classification
 from dassl.utils import write_json
+from hivit_cls.encoder import weights_id
 from hivit_cls.results import RESULTS, read_metric
-from hivit_cls.settings import settings_hash
+from hivit_cls.settings import flatten, settings_hash
 from saratrx.errors import InputError
 from saratrx.files import refused_if_unwritable
 from saratrx.reporting import get_logger
@@ -22,12 +26,49 @@ from saratrx.reporting import get_logger
 log = get_logger(__name__)
 
 
+PROTOCOL = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATALOADER.TRAIN_X.BATCH_SIZE", "TEST.FINAL_MODEL")
+
+
+def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str) -> dict[str, Any]:
+    """Give all but the encoder and the seed that decides a result: images, what is trained, transforms, schedule.
+
+    Args:
+        cfg: of the run.
+        trainer: its trainer.
+        data_set: what the data set is called.
+        split: what was tested, "test" or "val".
+
+    Returns:
+        Keys of the config with their values, the data set, and of the images of training and test their number and a
+        hash of their paths below DATASET.ROOT and labels. The hash of training alone depends on the seed.
+
+    """
+    name = cfg.TRAINER.NAME
+    sections = ("INPUT.", "OPTIM.", f"TRAINER.{name.upper()}.")
+    found: dict[str, Any] = {"data set": data_set, "split": split, "TRAINER.NAME": name}
+    dataset = trainer.dm.dataset
+    for part, images in (("training", dataset.train_x), ("test", dataset.val if split == "val" else dataset.test)):
+        found |= {f"{part} images": len(images or []), f"{part} hash": hash_of_images(cfg, images or [])}
+    chosen = {key: value for key, value in flatten(cfg).items() if key.startswith(sections) or key in PROTOCOL}
+    return found | {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
+
+
+def hash_of_images(cfg: CfgNode, images: Sequence[Datum]) -> str:
+    """Give the SHA-256 of images' paths below DATASET.ROOT, and their labels, in any order."""
+    root = Path(cfg.DATASET.ROOT).expanduser().absolute()
+    named = sorted((os.path.relpath(Path(image.impath).absolute(), root), image.label) for image in images)
+    return hashlib.sha256(os.fsencode(repr(named))).hexdigest()
+
+
 class ResultsFile:
     """Writes what a trainer's test has found, whole or not at all; a trainer's `record`.
 
     It holds, in full precision: `trained` (false: a test of --eval-only alone), `split` that was tested, `results`
     (accuracy, error_rate, macro_f1, in percent), `images`, `classes` and `confusion` (see `Classification.counts`),
-    `data_set`, `trainer`, `shots`, `seed`, `settings` (hash of all that decides the result), `versions`.
+    `data_set`, `trainer`, `shots`, `seed`, `encoder` (its name and pooling, and the hash of its weights),
+    `trained_parameters` (how many), `protocol` (what two results must share to be compared, see `protocol_of`),
+    `settings` (hash of all that decides the result), `versions`. A hash is null where --eval-only did without the
+    weights.
 
     Args:
         cfg: of the run; the file goes into its OUTPUT_DIR.
@@ -71,7 +112,19 @@ class ResultsFile:
             "trainer": self.cfg.TRAINER.NAME,
             "shots": self.cfg.DATASET.NUM_SHOTS,
             "seed": self.cfg.SEED,
-            "settings": self.settings(),
+            "encoder": {
+                "name": self.cfg.MODEL.BACKBONE.NAME,
+                "pooling": self.cfg.MODEL.POOLING,
+                "weights": self.hash(weights_id),
+            },
+            "trained_parameters": sum(
+                parameter.numel()
+                for optimizer in self.trainer.optimizers()
+                for group in optimizer.param_groups
+                for parameter in group["params"]
+            ),
+            "protocol": protocol_of(self.cfg, self.trainer, self.data_set, split),
+            "settings": self.hash(settings_hash),
             "versions": {
                 "saratrx": saratrx.__version__,
                 "torch": torch.__version__,
@@ -81,10 +134,10 @@ class ResultsFile:
         }
         write_json(content, self.path)
 
-    def settings(self) -> str | None:
-        """Give the hash of the settings; None where --eval-only did without the weights that they name."""
+    def hash(self, of: Callable[[CfgNode], str]) -> str | None:
+        """Give a hash of the config; None where --eval-only did without the weights that it names."""
         try:
-            return settings_hash(self.cfg)
+            return of(self.cfg)
         except InputError:
             if self.trains:
                 raise

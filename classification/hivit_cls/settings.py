@@ -20,7 +20,16 @@ from saratrx.reporting import get_logger
 log = get_logger(__name__)
 
 SETTINGS = "settings.yaml"
-ADDED_SINCE = {"DATASET.DUPLICATES": "error", "DATASET.SPLIT_BY": "images"}  # keys younger than runs that may go on
+ADDED_SINCE = {  # keys younger than runs that may go on
+    "DATASET.DUPLICATES": "error",
+    "DATASET.SPLIT_BY": "images",
+    "MODEL.POOLING": "mean",
+    "TRAINER.MIM_FINETUNE.TUNE": "all",
+    "TRAINER.MIM_FINETUNE.LAST_K": 1,
+    "TRAINER.MIM_FINETUNE.LORA.RANK": 8,
+    "TRAINER.MIM_FINETUNE.LORA.ALPHA": 16.0,
+    "TRAINER.MIM_FINETUNE.LORA.TARGETS": ["qkv", "proj", "mlp"],
+}
 NAMED_AT_MOST = 4  # differing keys that an error names
 # Keys that may differ where a run is continued or its result is taken as it is
 WITHOUT_EFFECT = (

@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.engine import TrainerX
 from hivit_cls import feature_bank, pictures
-from hivit_cls.encoder import FrozenEncoder, refuse_bad_weights
+from hivit_cls.encoder import FrozenEncoder, refuse_bad_encoder
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -21,7 +21,7 @@ class SarTrainer(TrainerX):
     """Classifies in two steps, `pool` and `classify`, which subclasses give; the test draws what came of it."""
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        refuse_bad_weights(cfg)  # before images are looked for
+        refuse_bad_encoder(cfg)  # before images are looked for
 
     def pool(self, images: torch.Tensor) -> torch.Tensor:
         """Compute features [B, D] from images as the loader gives them."""

@@ -1,5 +1,6 @@
-"""MIM_finetune: the whole encoder is trained further, deep layers faster than shallow ones."""
+"""MIM_finetune: the whole encoder, or a part of it, is trained further, deep layers faster than shallow ones."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,19 +9,38 @@ import torch.nn.functional as F
 from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
+from hivit_cls import tuning
 from hivit_cls.encoder import build_encoder, precision
 from hivit_cls.trainers.base import SarTrainer
+from saratrx.checkpoint import save_checkpoint
+from saratrx.errors import InputError
+from saratrx.files import refused_if_unwritable
+from saratrx.hivit import HiViTClassifier
 from saratrx.layer_decay import layer_decay_groups
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
+MERGED = "merged.pth"  # beside the checkpoints of training
 
 
 @TRAINER_REGISTRY.register()
 class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
-    """Fine-tuning of masked image modelling, with layer-wise decay of the learning rate (BEiT, MAE)."""
+    """Fine-tuning of masked image modelling, with layer-wise decay of the learning rate (BEiT, MAE).
+
+    With TUNE lora, checkpoints hold matrices and their low-rank changes apart, so that training resumes exactly; once
+    it has ended, `model/merged.pth` holds the classifier with the changes added, as any other is saved.
+    """
 
     def build_model(self) -> None:
         options = self.cfg.TRAINER.MIM_FINETUNE
         model = build_encoder(self.cfg, num_classes=self.num_classes, drop_path_rate=options.DROP_PATH)
+        if not isinstance(model, HiViTClassifier):
+            raise InputError(
+                f"MIM_finetune trains hivit_* alone, not {self.cfg.MODEL.BACKBONE.NAME}; choose MIM_linear"
+            )
+        tuning.freeze(model, options)
         self.model = model.to(self.device)
+        log.info("TUNE %s: %s of %s parameters are trained", options.TUNE, *(f"{n:,}" for n in tuning.count(model)))
         groups = layer_decay_groups(
             model.named_parameters(),
             model.decay_layer,
@@ -32,6 +52,21 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
         self.optim = build_optimizer(self.model, self.cfg.OPTIM, groups)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
+
+    def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
+        """Put models into "train" mode, but for blocks that are frozen: no stochastic depth there."""
+        super().set_model_mode(mode, names)
+        for block in self.model.blocks:
+            if not any(parameter.requires_grad for parameter in block.parameters()):
+                block.eval()
+
+    def after_train(self) -> None:
+        super().after_train()
+        if self.cfg.TRAINER.MIM_FINETUNE.TUNE == "lora":
+            path = Path(self.output_dir, "model", MERGED)
+            with refused_if_unwritable(path):
+                save_checkpoint(path, model=tuning.merged(self.model))
+            log.info("wrote %s: the classifier with its low-rank changes added", path)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
         images, labels = self.parse_batch_train(batch)
