@@ -119,19 +119,19 @@ def start(root, output, checkpoint, *opts, flags=FLAGS):
     )
 
 
-def wait_for(path):
+def wait_for(has_come):
     for _ in range(600):
-        if path.exists():
+        if has_come():
             return
         time.sleep(0.1)
-    raise AssertionError(f"{path} did not come")
+    raise AssertionError("it did not come")
 
 
 def test_an_interrupted_table_and_a_second_one_in_its_folder(root, tmp_path, checkpoint, capsys):
     """Ctrl-C in the middle of training: one line, exit code 130; meanwhile the folder is not another's."""
     run = start(root, tmp_path, checkpoint, "OPTIM.MAX_EPOCH", 100000)
     folder = tmp_path / "MSTAR_EOC1/MIM_linear/vit_t16_2shots/seed0"
-    wait_for(folder / "tensorboard")
+    wait_for((folder / "tensorboard").exists)
     with pytest.raises(InputError, match=r"--output-dir .*seed0 is in use by process \d+ on"):
         train.main(arguments(root, tmp_path, checkpoint, "OPTIM.MAX_EPOCH", 100000))
     run.send_signal(signal.SIGINT)
@@ -144,7 +144,7 @@ def test_an_interrupted_table_and_a_second_one_in_its_folder(root, tmp_path, che
 def test_an_interrupt_at_the_start(root, tmp_path, checkpoint):
     """While PyTorch is imported, which takes most of the time of a short run."""
     run = start(root, tmp_path, checkpoint)
-    time.sleep(1.0)
+    wait_for(lambda: "libtorch" in Path(f"/proc/{run.pid}/maps").read_text())
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (130, "interrupted: what was finished is kept\n")
