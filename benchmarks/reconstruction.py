@@ -17,6 +17,7 @@ import torch
 
 from hivit_mae.data.folders import FolderImages
 from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
+from hivit_mae.models.targets import DEFAULT
 from hivit_mae.run import panel
 from hivit_mae.seeds import masking_noise
 from machine import parsed
@@ -34,13 +35,15 @@ def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict[str, Any]]:
         raise InputError(f"{path} does not say of which model it is: take a checkpoint of main_pretrain.py")
     is_published = "amp" not in options  # such files say that targets were not normalised, yet they always were
     norm_pix_loss = is_published or options["norm_pix_loss"]
-    model = MODELS[options["model"]](img_size=options["input_size"], norm_pix_loss=norm_pix_loss)
+    model = MODELS[options["model"]](
+        img_size=options["input_size"], norm_pix_loss=norm_pix_loss, target=options.get("target", DEFAULT)
+    )
     load_all(model, content["model"], path)
     return model.eval(), options
 
 
 def squared_error(guess: torch.Tensor, target: torch.Tensor) -> float:
-    """Mean squared error of a guess that broadcasts to target [P, 768]."""
+    """Mean squared error of a guess that broadcasts to target [P, D']."""
     return (guess - target).square().mean().item()
 
 
@@ -62,15 +65,15 @@ def main() -> None:
     targets, losses = [], []
     for batch, batch_noise in zip(images.split(64), noise.split(64), strict=True):
         loss, _, mask = model(batch, options["mask_ratio"], batch_noise)
-        target = model.patchify(model.gradient_feature(batch))
+        target = model.patchify(model.decoder_target(batch))
         if model.norm_pix_loss:
             mean, std = model.patch_statistics(target)
             target = (target - mean) / std
         targets.append(target[mask.bool()])
         losses.append(loss * len(batch))
-    target = torch.cat(targets)  # [P, 768], the removed patches of all images
+    target = torch.cat(targets)  # [P, D'], the removed patches of all images
 
-    scales = target.unflatten(1, (3, -1))
+    scales = target.unflatten(1, (model.decoder_target.channels, -1))
     found = {
         "constant": squared_error(target.mean(), target),
         "patch mean": squared_error(target.mean(dim=1, keepdim=True), target),

@@ -25,11 +25,10 @@ from hivit_mae.models.models_hivit_mae import MODELS
 from hivit_mae.run.begin import wrap
 from hivit_mae.run.precision import allow_tf32, resolve_amp, resolve_compile
 from machine import describe, parsed
-from pretrain import synthetic_images
+from pretrain import PUBLISHED, synthetic_images
 from saratrx.command_line import Parser
 from saratrx.errors import exit_on_input_error
 from saratrx.files import write_json
-from saratrx.hivit import SIZES
 
 
 def work(
@@ -96,7 +95,7 @@ def main() -> None:
     """Measure and print."""
     parser = Parser(description="Time pre-training on several processes.")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--size", choices=tuple(SIZES), default="tiny")
+    parser.add_argument("--size", choices=PUBLISHED, default="tiny")
     parser.add_argument("--batch_size", type=int, default=8, help="of each process")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--bucket_mb", type=float, nargs="+", default=[25.0])

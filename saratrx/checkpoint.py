@@ -47,6 +47,7 @@ UNCOMMON = tuple(
     if isinstance(kind, torch.dtype) and kind.is_floating_point and kind.itemsize < 2
 )  # types that PyTorch cannot compute with
 NAMED_AT_MOST = 4  # keys of one kind that an error names
+HAVE_CONFIGS = ("nano", "tiny", "base")  # sizes, in the classification stage
 WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")  # around an encoder whose keys all begin so
 
 
@@ -415,10 +416,11 @@ def refuse_other_size(path: str | Path, found: Weights, own: Weights) -> None:
     """
     there, wanted = size_of(found), size_of(own)
     if there and wanted and there != wanted:
+        config = f"CFG=vit_{there[0]}16" if there in HAVE_CONFIGS else f"MODEL.BACKBONE.NAME hivit_{there}"
         raise CheckpointError(
             f"{path} does not fit this model: it is of a HiViT-{there}, and this model is a HiViT-{wanted}: choose "
-            f"that size, such as CFG=vit_{there[0]}16 in classification, configs/_hivit_/hivit_{there}_*.py in "
-            f"detection, or --model mae_hivit_{there}_* in pre-training, or another checkpoint"
+            f"that size, such as {config} in classification, configs/_hivit_/hivit_{there}_*.py in detection, or "
+            f"--model mae_hivit_{there}_* in pre-training, or another checkpoint"
         )
 
 

@@ -164,7 +164,7 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
 
     steps = loader.batches_per_epoch // optimisation.accum_iter
     log.info(
-        f"{model_options.model}, "
+        f"{model_options.model}, target {model_options.target}, "
         f"{sum(p.numel() for p in state.model.parameters() if p.requires_grad) / 1e6:.1f} M parameters, "
         f"{len(source)} images, {steps} steps an epoch of {resolved.images_per_step} images, lr {resolved.lr:.2e}, "
         f"{processes.world_size} x {processes.device}, mixed precision {resolved.amp} ({resolved.why_amp}), "
@@ -234,7 +234,7 @@ def train(run: Run, panel_images: torch.Tensor | None, *, save_every: int, image
 
         done = progress.epoch
         is_last = done == epochs
-        run.log.end_epoch(done - 1, lr, loss)
+        run.log.end_epoch(done - 1, lr, loss, run.state.model.decoder_target.figures())
         if done % save_every == 0 or is_last:
             run.save()
         if panel_images is not None and (done % image_every == 0 or is_last):

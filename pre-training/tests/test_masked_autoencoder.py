@@ -80,7 +80,7 @@ def test_the_loss_by_hand():
     model = micro(img_size=64, norm_pix_loss=True)
     images = golden.image("loss", (2, 1, 64, 64))
     loss, pred, mask = model(images, 0.5, torch.rand(2, 16))
-    features = model.gradient_feature(images)
+    features = model.decoder_target(images)
     errors = []
     for b in range(2):
         for patch in range(16):

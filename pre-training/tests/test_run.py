@@ -180,7 +180,7 @@ def bad_inputs(images, tmp_path):
         "input size": ({"input_size": 50}, "--input_size 50: must be a multiple of 16"),
         "model": (
             {"model": "mae_vit"},
-            "--model mae_vit: unknown; choose one of mae_hivit_micro_dec32d1b, mae_hivit_tiny",
+            "--model mae_vit: unknown; choose one of mae_hivit_micro_dec32d1b, mae_hivit_nano",
         ),
         "other model": ({"resume": wide}, r"wide.pth does not fit this model: it disagrees in .*\[1, 9, 64\]"),
         "weights only": ({"resume": weights}, "weights.pth holds weights without a training state.*--init_weights"),

@@ -13,6 +13,7 @@ from saratrx.errors import exit_on_input_error
 WRONG = {
     "model": ["mae_vit", ""],
     "input_size": [0, -16, 50, 16, 1_600_000, 10**23, "large"],
+    "target": ["mfg", ""],
     "mask_ratio": [0, 1, -0.5, 1.5, "nan", "inf"],
     "init_weights": ["absent.pth"],
     "data_path": ["absent"],

@@ -9,13 +9,14 @@ on r, and float64 keeps the differences of large prefix sums exact to 1e-7 after
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+
+from hivit_mae.models.targets.target import Target
 
 RADII = (9, 13, 17)  # the published scales: windows 19, 27 and 35 px wide
 OFFSET = 0.01  # added to every pixel, so that a black window has a ratio
 
 
-class GradientFeature(nn.Module):
+class GradientFeature(Target):
     """images [B, 1, H, W] in [0, 1] -> gradient magnitude at each radius, [B, len(radii), H, W], float32.
 
     With sums over rectangles around pixel (i, j), the centre line counted on both sides:
@@ -29,6 +30,8 @@ class GradientFeature(nn.Module):
     def __init__(self, radii: tuple[int, ...] = RADII) -> None:
         super().__init__()
         self.radii = tuple(radii)
+        self.channels = len(self.radii)
+        self.titles = tuple(f"r={r}" for r in self.radii)
 
     @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -37,36 +40,79 @@ class GradientFeature(nn.Module):
         if images.ndim != 4 or images.shape[1] != 1 or min(height, width) <= margin:
             raise ValueError(f"expected images [B, 1, H, W] with sides over {margin} px, not {list(images.shape)}")
         integral = integral_image(images, margin)
-        features = [gradient_magnitude(integral, r, margin, height, width) for r in self.radii]
+        features = [torch.hypot(*ratio_gradient(integral, r, margin, height, width)) for r in self.radii]
         return torch.stack(features, dim=1)
 
 
-def integral_image(images: torch.Tensor, margin: int) -> torch.Tensor:
+class SarJepa(GradientFeature):
+    """The four scales of SAR-JEPA (ISPRS J. 2024), as they are: never normalised."""
+
+    normalised = False
+
+    def __init__(self) -> None:
+        super().__init__((5, 9, 13, 17))
+
+
+def integral_image(images: torch.Tensor, margin: int, offset: float = OFFSET) -> torch.Tensor:
     """Sum all pixels above and to the left of each corner of the padded image.
 
     images [B, 1, H, W] -> [B, H + 2 margin + 1, W + 2 margin + 1], float64, with zeros in the first row and column.
+    `offset` is added to every pixel.
     """
-    padded = F.pad(images, (margin,) * 4, mode="reflect")[:, 0].double() + OFFSET
+    padded = F.pad(images, (margin,) * 4, mode="reflect")[:, 0].double() + offset
     return F.pad(padded.cumsum(1).cumsum(2), (1, 0, 1, 0))
 
 
-def gradient_magnitude(integral: torch.Tensor, r: int, margin: int, height: int, width: int) -> torch.Tensor:
-    """Feature [B, H, W] at half-width r, float32, from the integral image of the image padded by `margin` >= r.
+def rows(strips: torch.Tensor, first: int, last: int, height: int) -> torch.Tensor:
+    """Sum the rows from `first` up to and without `last` of prefix sums along the rows, for `height` pixels.
 
-    Corner k of a dimension lies before its pixel k, so the sum over pixels a..b is corner(b + 1) - corner(a).
+    Both are counted from the padding's edge for the first pixel, and move on with it. Corner k lies before row k, so
+    a sum is the difference of two corners.
     """
+    return strips[:, last : last + height, :] - strips[:, first : first + height, :]
 
-    def rows(offset: int, strips: torch.Tensor) -> torch.Tensor:  # corner (i + offset) for all i
-        return strips[:, margin + offset : margin + offset + height, :]
 
-    def columns(offset: int, strips: torch.Tensor) -> torch.Tensor:  # corner (j + offset) for all j
-        return strips[:, :, margin + offset : margin + offset + width]
+def columns(strips: torch.Tensor, first: int, last: int, width: int) -> torch.Tensor:
+    """Do the same for columns."""
+    return strips[:, :, last : last + width] - strips[:, :, first : first + width]
 
-    band = rows(r + 1, integral) - rows(-r, integral)  # rows i-r..i+r, still a prefix sum along the columns
-    left = columns(1, band) - columns(-r, band)
-    right = columns(r + 1, band) - columns(0, band)
-    band = columns(r + 1, integral) - columns(-r, integral)
-    up = rows(1, band) - rows(-r, band)
-    down = rows(r + 1, band) - rows(0, band)
+
+def window(integral: torch.Tensor, r: int, margin: int, height: int, width: int) -> torch.Tensor:
+    """Sum over the window of half-width r around each pixel, [B, H, W], float64."""
+    band = rows(integral, margin - r, margin + r + 1, height)
+    return columns(band, margin - r, margin + r + 1, width)
+
+
+def half_windows(
+    integral: torch.Tensor, r: int, margin: int, height: int, width: int, *, with_centre: bool
+) -> tuple[torch.Tensor, ...]:
+    """Sum over the left, right, upper and lower half of the window of half-width r around each pixel.
+
+    Args:
+        integral: of the image padded by `margin` >= r.
+        r: half-width in pixels.
+        margin: of the padding in pixels.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        with_centre: whether the column (row) of the pixel counts on both sides, or on neither.
+
+    Returns:
+        Four sums [B, H, W], float64.
+
+    """
+    begin, end = margin - r, margin + r + 1
+    near, far = (margin + 1, margin) if with_centre else (margin, margin + 1)
+    band = rows(integral, begin, end, height)  # still a prefix sum along the columns
+    left, right = columns(band, begin, near, width), columns(band, far, end, width)
+    band = columns(integral, begin, end, width)
+    up, down = rows(band, begin, near, height), rows(band, far, end, height)
+    return left, right, up, down
+
+
+def ratio_gradient(
+    integral: torch.Tensor, r: int, margin: int, height: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """gx, gy [B, H, W] at half-width r, float32, from the integral image of the image padded by `margin` >= r."""
+    left, right, up, down = half_windows(integral, r, margin, height, width, with_centre=True)
     # the quotient is taken in float64; its logarithm in float32 is then exact to float32
-    return torch.hypot((left / right).float().log_(), (up / down).float().log_())
+    return (left / right).float().log_(), (up / down).float().log_()

@@ -1,4 +1,4 @@
-"""The masked autoencoder of SARATR-X: a HiViT encoder of kept patches, and a light decoder to gradient features.
+"""The masked autoencoder of SARATR-X: a HiViT encoder of kept patches, and a light decoder to a target.
 
 For example:
     model = mae_hivit_base_dec512d6b()
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hivit_mae.models.gradient_feature import RADII, GradientFeature
+from hivit_mae.models.gradient_feature import RADII
+from hivit_mae.models.targets import DEFAULT, make_target
 from hivit_mae.run.options import ModelOptions
 from saratrx.hivit import SIZES, AttentionBlock, HiViT, initialise, layer_norm, row_major
 from saratrx.position import sincos_table
@@ -33,13 +34,17 @@ class PublishedKernels(nn.Module):
 
 
 class HiViTMaskedAutoencoder(HiViT):
-    """HiViT with a decoder that predicts the features of removed patches.
+    """HiViT with a decoder that predicts a target in removed patches.
 
     The encoder's token is hierarchical: what stages 1 and 2 end with and stage 3's output, 7 D values a patch.
 
+    D' are the values of the target in a patch; those of the published one, "mgf", are 768.
+
     Args:
         decoder_embed_dim, decoder_depth, decoder_num_heads: the decoder's width, blocks and attention heads.
-        norm_pix_loss: give each patch's 768 target values zero mean and unit variance (published: always).
+        norm_pix_loss: give each patch's target values zero mean and unit variance (published: always), where the
+            target itself does not say.
+        target: a name of `TARGETS`.
         **encoder: `HiViT`'s arguments but `rpe` and `ape`; images of another `img_size` are refused.
 
     """
@@ -50,18 +55,20 @@ class HiViTMaskedAutoencoder(HiViT):
         decoder_depth: int = 6,
         decoder_num_heads: int = 16,
         norm_pix_loss: bool = True,
+        target: str = DEFAULT,
         **encoder: Any,
     ) -> None:
         super().__init__(rpe=False, ape=True, **encoder)
-        self.norm_pix_loss = norm_pix_loss
+        decoder_target = make_target(target)
+        self.norm_pix_loss = norm_pix_loss if decoder_target.normalised is None else decoder_target.normalised
         embed_dim = self.num_features
         feature_dim = 7 * embed_dim  # 4*4 * D/4 + 2*2 * D/2 + D
-        target_dim = len(RADII) * self.patch_size**2
+        target_dim = decoder_target.channels * (self.patch_size // decoder_target.cell) ** 2
 
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_embed_dim).normal_(std=0.02))
         self.decoder_pos_embed = nn.Parameter(sincos_table(decoder_embed_dim, self.grid)[None], requires_grad=False)
         self.norm = layer_norm(feature_dim)
-        for number, radius in enumerate(RADII, start=1):
+        for number, radius in enumerate(RADII if target == DEFAULT else (), start=1):
             self.add_module(f"sarfeature{number}", PublishedKernels(radius))
         self.decoder_embed = nn.Linear(feature_dim, decoder_embed_dim)
         self.decoder_blocks = nn.ModuleList(
@@ -72,7 +79,7 @@ class HiViTMaskedAutoencoder(HiViT):
         for module in (self.norm, self.decoder_embed, self.decoder_blocks, self.decoder_norm, self.decoder_pred):
             module.apply(initialise)
         self.absolute_pos_embed.data.copy_(sincos_table(embed_dim, self.grid)[None])
-        self.gradient_feature: nn.Module = GradientFeature(RADII)
+        self.decoder_target = decoder_target
 
     def forward(  # type: ignore[override]  # another task than the encoder's alone
         self, images: torch.Tensor, mask_ratio: float = 0.75, noise: torch.Tensor | None = None
@@ -86,7 +93,7 @@ class HiViTMaskedAutoencoder(HiViT):
 
         Returns:
             loss: mean squared error over removed patches, a float32 scalar.
-            pred: [B, L, 768] predicted features of every patch.
+            pred: [B, L, D'] predicted target of every patch.
             mask: [B, L], 1 = removed, 0 = kept.
 
         """
@@ -109,7 +116,7 @@ class HiViTMaskedAutoencoder(HiViT):
         return self.norm(torch.cat([row_major(stage1).flatten(2), row_major(stage2).flatten(2), stage3], dim=2))
 
     def forward_decoder(self, tokens: torch.Tensor, restore_ids: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, K, 7 D] of kept patches, restore_ids [B, L] -> predicted features of all patches [B, L, 768]."""
+        """Tokens [B, K, 7 D] of kept patches, restore_ids [B, L] -> predicted target of all patches [B, L, D']."""
         x = self.decoder_embed(tokens)
         removed = self.mask_token.expand(x.shape[0], restore_ids.shape[1] - x.shape[1], -1)
         x = torch.cat([x, removed], dim=1).take_along_dim(restore_ids[..., None], dim=1)
@@ -119,8 +126,9 @@ class HiViTMaskedAutoencoder(HiViT):
         return self.decoder_pred(self.decoder_norm(x))
 
     def forward_loss(self, images: torch.Tensor, pred: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Mean squared error over removed patches, in float32 whatever the precision of `pred` [B, L, 768]."""
-        target = self.patchify(self.gradient_feature(images))
+        """Mean squared error over removed patches, in float32 whatever the precision of `pred` [B, L, D']."""
+        with torch.autocast(images.device.type, enabled=False):
+            target = self.patchify(self.decoder_target(images))
         if self.norm_pix_loss:
             mean, std = self.patch_statistics(target)
             target = (target - mean) / std
@@ -129,19 +137,19 @@ class HiViTMaskedAutoencoder(HiViT):
 
     @staticmethod
     def patch_statistics(target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and regularised standard deviation of each patch: [B, L, 768] -> 2 x [B, L, 1]."""
+        """Mean and regularised standard deviation of each patch: [B, L, D'] -> 2 x [B, L, 1]."""
         variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
         return mean, (variance + 1e-6).sqrt()
 
     def patchify(self, maps: torch.Tensor) -> torch.Tensor:
-        """Cut maps [B, S, H, W] into patches [B, L, S * 16 * 16], row-major, one scale after the other."""
-        (rows, columns), p = self.grid, self.patch_size
-        patches = maps.unflatten(3, (columns, p)).unflatten(2, (rows, p))  # B, S, rows, p, columns, p
+        """Cut maps [B, C, H / cell, W / cell] of the target into patches [B, L, D'], row-major, map after map."""
+        (rows, columns), p = self.grid, self.patch_size // self.decoder_target.cell
+        patches = maps.unflatten(3, (columns, p)).unflatten(2, (rows, p))  # B, C, rows, p, columns, p
         return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
     def unpatchify(self, patches: torch.Tensor) -> torch.Tensor:
-        """Undo `patchify`: [B, L, S * 16 * 16] -> [B, S, H, W]."""
-        (rows, columns), p = self.grid, self.patch_size
+        """Undo `patchify`: [B, L, D'] -> [B, C, H / cell, W / cell]."""
+        (rows, columns), p = self.grid, self.patch_size // self.decoder_target.cell
         maps = patches.reshape(patches.shape[0], rows, columns, -1, p, p).permute(0, 3, 1, 4, 2, 5)
         return maps.flatten(4).flatten(2, 3)
 
@@ -171,6 +179,12 @@ def mae_hivit_micro_dec32d1b(**kwargs: Any) -> HiViTMaskedAutoencoder:
     return HiViTMaskedAutoencoder(**SIZES["micro"] | decoder | kwargs)
 
 
+def mae_hivit_nano_dec128d2b(**kwargs: Any) -> HiViTMaskedAutoencoder:
+    """HiViT-N, 3 M parameters, with a light decoder: 128 wide, 2 blocks. For chips of 128 px on a CPU."""
+    decoder = {"decoder_embed_dim": 128, "decoder_depth": 2, "decoder_num_heads": 4}
+    return HiViTMaskedAutoencoder(**SIZES["nano"] | decoder | kwargs)
+
+
 def mae_hivit_tiny_dec512d6b(**kwargs: Any) -> HiViTMaskedAutoencoder:
     """HiViT-T with the published decoder: 512 wide, 6 blocks. Takes the class's arguments."""
     return HiViTMaskedAutoencoder(**SIZES["tiny"] | kwargs)
@@ -195,6 +209,7 @@ MODELS: dict[str, Callable[..., HiViTMaskedAutoencoder]] = {
     factory.__name__: factory
     for factory in (
         mae_hivit_micro_dec32d1b,
+        mae_hivit_nano_dec128d2b,
         mae_hivit_tiny_dec512d6b,
         mae_hivit_small_dec512d6b,
         mae_hivit_base_dec512d6b,
@@ -206,4 +221,6 @@ MODELS: dict[str, Callable[..., HiViTMaskedAutoencoder]] = {
 def build_model(options: ModelOptions, seed: int) -> HiViTMaskedAutoencoder:
     """Make the model with random weights, which follow from the seed."""
     torch.manual_seed(seed)
-    return MODELS[options.model](img_size=options.input_size, norm_pix_loss=options.norm_pix_loss)
+    return MODELS[options.model](
+        img_size=options.input_size, norm_pix_loss=options.norm_pix_loss, target=options.target
+    )

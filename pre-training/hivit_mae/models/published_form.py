@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
+from hivit_mae.models.targets.target import Target
 from saratrx.hivit import Attention, PatchMerge
 
 
@@ -37,12 +37,12 @@ class SlicedMerge(PatchMerge):
         return self.reduction(self.norm(torch.cat(corners, dim=-1)))
 
 
-class DenseGradientFeature(nn.Module):
+class DenseGradientFeature(Target):
     """`GradientFeature` by dense (2r+1)^2 convolutions, four a radius, in the precision of the images."""
 
     def __init__(self, radii: tuple[int, ...] = (9, 13, 17)) -> None:
         super().__init__()
-        self.radii = radii
+        self.radii, self.channels = radii, len(radii)
         for radius in radii:
             left = torch.zeros(1, 1, 2 * radius + 1, 2 * radius + 1)
             left[..., : radius + 1] = 1
@@ -65,7 +65,7 @@ class PublishedForm(HiViTMaskedAutoencoder):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gradient_feature = DenseGradientFeature()
+        self.decoder_target = DenseGradientFeature()
         for module in self.modules():
             if isinstance(module, Attention):
                 module.__class__ = SoftmaxAttention

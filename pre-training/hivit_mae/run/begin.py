@@ -10,11 +10,14 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from hivit_mae.cluster.distributed import Processes
-from hivit_mae.models.models_hivit_mae import build_model
+from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder, build_model
 from hivit_mae.run.options import ModelOptions
 from hivit_mae.run.precision import compiled
-from hivit_mae.run.training_state import Progress, TrainingState
-from saratrx.checkpoint import load_encoder
+from hivit_mae.run.training_state import Progress, TrainingState, target_of
+from saratrx.checkpoint import encoder_weights, load_checkpoint, load_encoder
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 NEW_IN_PRETRAINING = ("decoder_", "mask_token", "norm.", "sarfeature")  # may be missing in --init_weights
 
@@ -33,9 +36,29 @@ def begin(state: TrainingState, model_options: ModelOptions, seed: int, start_ep
     """Bring the state to the beginning of a run: weights of the seed or of --init_weights, a new optimizer."""
     state.model.load_state_dict(build_model(model_options, seed).state_dict())
     if model_options.init_weights:
-        load_encoder(state.model, model_options.init_weights, missing_ok=NEW_IN_PRETRAINING)
+        load_weights(state.model, model_options.init_weights, model_options.target)
     state.optimizer.state.clear()
     state.progress.__dict__.update(vars(Progress(epoch=start_epoch)))
+
+
+def load_weights(model: HiViTMaskedAutoencoder, path: str, target: str) -> None:
+    """Load the weights of --init_weights; what predicted another target begins anew.
+
+    Raises:
+        CheckpointError: if the file does not fit.
+
+    """
+    content, prediction = load_checkpoint(path), model.decoder_pred
+    learnt = target_of(content)
+    is_new = learnt != target and "decoder_pred.weight" in encoder_weights(content["model"])
+    if is_new:  # its shape alone does not tell one target from another
+        model.add_module("decoder_pred", None)
+    try:
+        load_encoder(model, path, missing_ok=NEW_IN_PRETRAINING)
+    finally:
+        model.decoder_pred = prediction
+    if is_new:
+        log.info(f"decoder_pred is new: {path} was trained for the target {learnt}, and this run is for {target}")
 
 
 def wrap(

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hivit_mae.models.targets import DEFAULT, TARGETS
 from saratrx.command_line import above_zero, at_least, between, option, parse
 from saratrx.errors import raise_problems
 from saratrx.files import is_file, is_folder
 
-DECODERS = ("micro_dec32d1b", "tiny_dec512d6b", "small_dec512d6b", "base_dec512d6b", "large_dec512d6b")
+DECODERS = (
+    "micro_dec32d1b",
+    "nano_dec128d2b",
+    "tiny_dec512d6b",
+    "small_dec512d6b",
+    "base_dec512d6b",
+    "large_dec512d6b",
+)
 MODEL_NAMES = tuple(f"mae_hivit_{size}" for size in DECODERS)
 SMALLEST_INPUT, LARGEST_INPUT = 32, 4096  # px a side; attention is over all patches
 TAR_NAME = re.compile(r"[^/]+\.(?:tar\.gz|tar|tgz)(?=$|\?)")  # of a path or URL, which may end in a query
@@ -28,13 +36,18 @@ class ModelOptions:
     model: str = option("mae_hivit_base_dec512d6b", help="|".join(MODEL_NAMES), metavar="NAME")
     input_size: int = option(224, help="side of the input in pixels, a multiple of 16")
     mask_ratio: float = option(0.75, help="share of patches to remove")
-    norm_pix_loss: bool = option(True, help="normalise the target values of each patch")
+    target: str = option(DEFAULT, help="what is predicted: " + "|".join(TARGETS), metavar="NAME")
+    norm_pix_loss: bool = option(
+        True, help="normalise the target values of each patch, where the target does not always or never"
+    )
     init_weights: str = option("", help="checkpoint to start from, e.g. of ImageNet", metavar="FILE")
 
     def __post_init__(self) -> None:
         problems = []
         if self.model not in MODEL_NAMES:
             problems.append(f"--model {self.model}: unknown; choose one of {', '.join(MODEL_NAMES)}")
+        if self.target not in TARGETS:
+            problems.append(f"--target {self.target}: unknown; choose one of {', '.join(TARGETS)}")
         is_size = self.input_size % 16 == 0 and SMALLEST_INPUT <= self.input_size <= LARGEST_INPUT
         if not is_size:
             problems.append(

@@ -9,7 +9,6 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from hivit_mae.data.source import ImageSource
-from hivit_mae.models.gradient_feature import RADII
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from hivit_mae.seeds import masking_noise
 from saratrx.files import write_bytes
@@ -55,27 +54,25 @@ def draw(model: HiViTMaskedAutoencoder, images: torch.Tensor, mask_ratio: float)
     _, pred, mask = model(images.to(device), mask_ratio, noise.to(device))
     model.train(was_training)
 
-    target = model.patchify(model.gradient_feature(images.to(device)))
+    target = model.patchify(model.decoder_target(images.to(device)))
     if model.norm_pix_loss:
         mean, std = model.patch_statistics(target)
         pred = pred * std + mean
-    removed = model.unpatchify(mask[..., None].expand(-1, -1, pred.shape[2])).bool().cpu()
-    target, pred = model.unpatchify(target).cpu(), model.unpatchify(pred.float()).cpu()
-    masked_input = images.masked_fill(removed[:, :1], float("nan"))
-    pred = pred.masked_fill(~removed, float("nan"))
+    picture, titles = model.decoder_target.picture, model.decoder_target.titles
+    targets, preds = picture(model.unpatchify(target)).cpu(), picture(model.unpatchify(pred.float())).cpu()
+    removed = mask.unflatten(1, (rows, 1, columns, 1)).bool().cpu()  # [B, rows, 1, columns, 1]
 
-    figure = Figure(figsize=(2 * (2 + 2 * len(RADII)), 2 * len(images) + 0.4), layout="constrained")
-    axes = figure.subplots(len(images), 2 + 2 * len(RADII), squeeze=False)
-    titles = ["input", f"masked {mask_ratio:.0%}"]
-    titles += [f"target r={r}" for r in RADII] + [f"predicted r={r}" for r in RADII]
+    figure = Figure(figsize=(2 * (2 + 2 * len(titles)), 2 * len(images) + 0.4), layout="constrained")
+    axes = figure.subplots(len(images), 2 + 2 * len(titles), squeeze=False)
     for row, image_axes in enumerate(axes):
-        show(image_axes[0], images[row, 0], "gray", 1.0)
-        show(image_axes[1], masked_input[row, 0], "gray", 1.0)
-        for scale in range(len(RADII)):
-            brightest = float(target[row, scale].quantile(0.995))
-            show(image_axes[2 + scale], target[row, scale], "magma", brightest)
-            show(image_axes[2 + len(RADII) + scale], pred[row, scale], "magma", brightest)
-    for axis, title in zip(axes[0], titles, strict=True):
+        show(image_axes[0], images[row, 0], "gray", (0, 1))
+        show(image_axes[1], without(images[row, 0], removed[row]), "gray", (0, 1))
+        for number, (wanted, found) in enumerate(zip(targets[row], preds[row], strict=True)):
+            limits = wanted.quantile(0.005).item(), wanted.quantile(0.995).item()
+            show(image_axes[2 + number], wanted, "magma", limits)
+            show(image_axes[2 + len(titles) + number], without(found, ~removed[row]), "magma", limits)
+    shown = [f"{kind} {title}".strip() for kind in ("target", "predicted") for title in titles]
+    for axis, title in zip(axes[0], ["input", f"masked {mask_ratio:.0%}", *shown], strict=True):
         axis.set_title(title)
     return figure
 
@@ -87,7 +84,17 @@ def write(figure: "Figure", path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-def show(axis: "Axes", image: torch.Tensor, colours: str, brightest: float) -> None:
-    """Show [H, W] from 0 to `brightest`; NaN is grey."""
+def without(image: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+    """Set patches of an image [h, w] to NaN where `patches` [rows, 1, columns, 1] says so."""
+    rows, _, columns, _ = patches.shape
+    cut = image.unflatten(1, (columns, -1)).unflatten(0, (rows, -1))
+    return cut.masked_fill(patches, float("nan")).flatten(2).flatten(0, 1)
+
+
+def show(axis: "Axes", image: torch.Tensor, colours: str, limits: tuple[float, float]) -> None:
+    """Show [H, W] between the darkest and the brightest value; NaN is grey."""
     axis.set(xticks=[], yticks=[], facecolor="0.6")
-    axis.imshow(np.ma.masked_invalid(image.numpy()), cmap=colours, vmin=0, vmax=brightest, interpolation="nearest")
+    darkest, brightest = limits
+    axis.imshow(
+        np.ma.masked_invalid(image.numpy()), cmap=colours, vmin=darkest, vmax=brightest, interpolation="nearest"
+    )

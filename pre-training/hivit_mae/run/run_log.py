@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -136,8 +137,10 @@ class RunLog:
         else:
             log.info(text)
 
-    def end_epoch(self, epoch: int, lr: float, loss: float) -> None:
+    def end_epoch(self, epoch: int, lr: float, loss: float, figures: dict[str, float] | None = None) -> None:
         """Write the epoch, counted from 0, to log.txt and TensorBoard, where it counts from 1 like the checkpoints.
+
+        `figures` are what the target tells of itself, by name.
 
         What a full disk does not take is told, and written with the next epoch.
         """
@@ -145,7 +148,7 @@ class RunLog:
         if not self.processes.is_main:
             return
         log.info(f"epoch {epoch + 1}/{self.epochs} done: loss {loss:.4f}")
-        self.entries.append({"train_lr": lr, "train_loss": loss, "epoch": epoch + 1})
+        self.entries.append({"train_lr": lr, "train_loss": loss, "epoch": epoch + 1} | (figures or {}))
         length = self.file.stat().st_size if self.file.exists() else 0
         try:
             with self.file.open("a", encoding="utf-8") as file:
@@ -155,8 +158,8 @@ class RunLog:
             if self.file.exists():
                 os.truncate(self.file, length)  # no half lines
             log.warning(f"{self.file} cannot be written: {first_line(error)}; training goes on")
-        self.tensorboard(lambda writer: writer.add_scalar("train_loss", loss, (epoch + 1) * 1000))
-        self.tensorboard(lambda writer: writer.add_scalar("lr", lr, (epoch + 1) * 1000))
+        for name, value in ({"train_loss": loss, "lr": lr} | (figures or {})).items():
+            self.tensorboard(methodcaller("add_scalar", name, value, (epoch + 1) * 1000))
         self.tensorboard(lambda writer: writer.flush())
 
     def open_tensorboard(self, purge_step: int | None = None) -> None:

@@ -15,6 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from hivit_mae.cluster.distributed import Processes, broadcast_from_main
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
+from hivit_mae.models.targets import DEFAULT
 from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, save_checkpoint
 from saratrx.errors import InputError
 from saratrx.files import remove_with_hash
@@ -170,7 +171,8 @@ class Checkpoints:
 
         Raises:
             CheckpointError: if it cannot be used.
-            InputError: if its run had other images, so that what it saw of the epoch would mean nothing.
+            InputError: if its run had other images, so that what it saw of the epoch would mean nothing, or another
+                target.
 
         """
         content = load_checkpoint(path)
@@ -181,7 +183,19 @@ class Checkpoints:
                 f"{path} is of a run with another list of images than --data_path has now: give it those, or begin a "
                 f"new run from its weights with --init_weights {path}"
             )
+        learnt, target = target_of(content), self.recorded.get("target", DEFAULT)
+        if learnt != target:
+            raise InputError(
+                f"{path} is of a run with --target {learnt}, and this one has --target {target}: give it that target, "
+                f"or begin a new run from its weights with --init_weights {path}"
+            )
         restore(path, content, state)
+
+
+def target_of(content: dict[str, Any]) -> str:
+    """Name the target of a checkpoint's run; what does not tell, as published files, is taken to be of "mgf"."""
+    options = content.get("args")
+    return str(options.get("target", DEFAULT)) if isinstance(options, dict) else DEFAULT
 
 
 def is_in_epoch(path: Path) -> bool:
