@@ -20,13 +20,14 @@ from saratrx.reporting import get_logger
 log = get_logger(__name__)
 
 
-def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None) -> None:
+def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None, *, draws: bool = True) -> None:
     """Train and test once; the results go to results.json.
 
     Args:
         cfg: of the run.
         data_set: what the data set is called in the results.
         options: what else than training to do.
+        draws: whether the pictures of the test are drawn, which takes longer than training a probe on the bank.
 
     Raises:
         InputError: for anything that the user can fix.
@@ -41,6 +42,7 @@ def run(cfg: CfgNode, data_set: str, options: RunOptions | None = None) -> None:
     folder = Path(cfg.OUTPUT_DIR)
     with lost_workers_named("DATALOADER.NUM_WORKERS 0"), refused_if_unwritable(folder):
         trainer = build_trainer(cfg)
+        trainer.draws = draws
         trainer.record = ResultsFile(cfg, trainer, data_set, trains=not options.eval_only)
         if options.eval_only:
             trainer.load_model(options.model_dir, epoch=options.load_epoch)

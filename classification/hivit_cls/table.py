@@ -23,7 +23,7 @@ log = get_logger(__name__)
 def run_table(cfg: CfgNode, data_set: str, name: str, options: TableOptions) -> None:
     """Run what is not finished of a table, and report the whole.
 
-    Results go to `<OUTPUT_DIR>/<data set>/<trainer>/<name>_<shots>shots/seed<seed>`.
+    Results go to `<OUTPUT_DIR>/<data set>/<trainer>/<name>_<shots>shots/seed<seed>`, pictures to the first of these.
 
     Args:
         cfg: of all runs; their OUTPUT_DIR, SEED, DATASET.NUM_SHOTS and FEATURE_BANK_DIR are set here.
@@ -41,7 +41,7 @@ def run_table(cfg: CfgNode, data_set: str, name: str, options: TableOptions) -> 
     table = Path(cfg.OUTPUT_DIR, data_set, cfg.TRAINER.NAME)
     experiments = [table / f"{name}_{shots if shots > 0 else 'all'}shots" for shots in all_shots]
     for experiment, shots in zip(experiments, all_shots, strict=True):
-        for one in configs(cfg, experiment, shots, seeds):
+        for number, one in enumerate(configs(cfg, experiment, shots, seeds)):
             folder = Path(one.OUTPUT_DIR)
             with claimed(folder, "--output-dir"):
                 is_finished = read_metric(folder) is not None
@@ -50,7 +50,7 @@ def run_table(cfg: CfgNode, data_set: str, name: str, options: TableOptions) -> 
                     log.info("%s: finished before", folder)
                     continue
                 with Logger(folder / "log.txt"):
-                    run(one, data_set)
+                    run(one, data_set, draws=number == 0)
     report([read_experiment(folder) for folder in experiments])
     draw(table)
     log.info("wrote %s; next: python parse_test_res.py %s --multi-exp --markdown table.md", table, table)

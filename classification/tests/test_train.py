@@ -21,6 +21,7 @@ from dassl.utils import Logger, load_checkpoint
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.options import parse_options
 from hivit_cls.results import read_metric
+from hivit_cls.trainers.base import SarTrainer
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import exit_on_input_error
 from saratrx.seeds import derived_seed
@@ -307,6 +308,16 @@ def test_a_table_runs_in_one_process_and_only_what_is_missing(root, tmp_path, ch
     assert read_metric(interrupted.parent) == exact
     assert round(exact, 1) == float(RESULT.search(before[interrupted])[3])
     assert all(path.read_text() == text for path, text in before.items() if path != interrupted)
+
+
+def test_a_table_draws_the_first_seed_of_each_number_of_shots(root, tmp_path, checkpoint, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(SarTrainer, "draw", lambda self: drawn.append(Path(self.output_dir).relative_to(tmp_path)))
+    run(root, tmp_path, checkpoint, "OPTIM.MAX_EPOCH", 1, flags=["--seeds", "3,1", "--shots", "2,3"])
+    table = Path("MSTAR_EOC1/MIM_linear")
+    assert drawn == [table / f"vit_t16_{shots}shots/seed3" for shots in (2, 3)]
+    run(root, tmp_path / "one", checkpoint, "OPTIM.MAX_EPOCH", 1, flags=["--seed", "1"])
+    assert drawn[2:] == [Path("one")]
 
 
 def test_a_run_of_a_table_is_the_run_alone(root, tmp_path, checkpoint):

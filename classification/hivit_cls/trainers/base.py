@@ -18,7 +18,14 @@ log = get_logger(__name__)
 
 
 class SarTrainer(TrainerX):
-    """Classifies in two steps, `pool` and `classify`, which subclasses give; the test draws what came of it."""
+    """Classifies in two steps, `pool` and `classify`, which subclasses give; the test draws what came of it.
+
+    Attributes:
+        draws: whether it does.
+
+    """
+
+    draws = True
 
     def check_cfg(self, cfg: CfgNode) -> None:
         refuse_bad_encoder(cfg)  # before images are looked for
@@ -47,7 +54,7 @@ class SarTrainer(TrainerX):
         """Evaluate, and unless it is a validation during training, draw the result."""
         self.tested: dict[str, list[Any]] = {"impath": [], "label": [], "pooled": [], "score": []}
         result = super().test(split)
-        if split is None:
+        if split is None and self.draws:
             self.draw()
         return result
 
