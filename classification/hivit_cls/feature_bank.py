@@ -9,7 +9,6 @@ does no harm.
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from dassl.data.transforms.transforms import Transform
 from dassl.utils import mkdir_if_missing, write_json
 from dassl.utils.progress import Progress
 from hivit_cls.encoder import FrozenEncoder
+from saratrx.cores import available
 from saratrx.files import content_hash, refused_if_unwritable, write_bytes
 from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
@@ -97,7 +97,7 @@ class FeatureBank:
         loader = DataLoader(
             DatasetWrapper(self.cfg, list(missing.values()), self.transform),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
-            num_workers=min(workers, len(os.sched_getaffinity(0))),
+            num_workers=min(workers, available()),
             worker_init_fn=end_with_parent,
             generator=torch.Generator(),  # its own: what is drawn in training must not depend on what is missing
         )

@@ -1,7 +1,6 @@
 """Checks of a detection set in COCO form: its annotation files, its images, and whether they fit each other."""
 
 import hashlib
-import os
 import re
 import reprlib
 from collections import Counter, defaultdict
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from coco_annotations.coco_json import crowd, is_finite, is_usable, read_json
 from saratrx import sar_image
+from saratrx.cores import available
 from saratrx.errors import InputError
 from saratrx.files import is_file, is_folder, visible_files
 
@@ -210,7 +210,7 @@ def check(files: list[AnnotationFile], config_classes: set[str] | None = None) -
 def look_at_all(paths: set[Path]) -> dict[Path, Picture]:
     """Read images, several at a time."""
     ordered = sorted(paths)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available()) as pool:
         seen = tqdm(pool.map(look_at, ordered), total=len(ordered), desc="images", unit="", leave=False)
         return dict(zip(ordered, seen, strict=True))
 

@@ -8,7 +8,6 @@ A folder for each set of source files holds
 
 import functools
 import hashlib
-import os
 import shutil
 import time
 import zlib
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from saratrx import sar_image
+from saratrx.cores import available
 from saratrx.errors import InputError, first_line
 from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
@@ -221,7 +221,7 @@ def build(folder: Path, paths: list[str]) -> None:
 
 def decoded(paths: list[str]) -> Iterator[tuple[NDArray[np.uint8], int] | str]:
     """Decode all files as `Decoded` does, in order; say now and then how many are done."""
-    cores = len(os.sched_getaffinity(0))
+    cores = available()
     generator = torch.Generator()  # its own, or it would draw from the global one
     loader = DataLoader(
         Decoded(paths),

@@ -18,6 +18,7 @@ from hivit_mae.data import resample
 from hivit_mae.data.folders import FolderImages
 from hivit_mae.data.source import ImageSource, Sample
 from hivit_mae.run.options import DataOptions, is_shards
+from saratrx.cores import available
 from saratrx.errors import InputError
 from saratrx.loader_workers import end_with_parent
 
@@ -107,7 +108,7 @@ class BatchLoader:
         self.source, self.device = source, processes.device
         self.batches_per_epoch = len(source) // processes.world_size // batch_size
         self.seconds_waited = 0.0
-        workers = min(num_workers, len(os.sched_getaffinity(0)))
+        workers = min(num_workers, available())
         if not source.on_device:  # else the size of a batch follows from its images
             check_shared_memory(workers * PREFETCHED * batch_size * source.input_size**2 * BYTES_OF_A_PIXEL)
         self.loader: DataLoader[Sample] = DataLoader(
