@@ -74,14 +74,15 @@ class hog(Baseline):  # noqa: N801
 
 @BACKBONE_REGISTRY.register()
 class mgf_histogram(Baseline):  # noqa: N801
-    """Histograms of gradients at several scales: [B, 1, H, W] -> [B, 3 * 8 * 16].
+    """Histograms of the multi-scale gradient features (MGF) of SARATR-X: [B, 1, H, W] -> [B, 3 * 8 * 16].
 
-    A gradient is the logarithm of the ratio of two means, right and left of a pixel, and below and above it, as
-    speckle asks for: it multiplies. Its magnitude is counted in 8 bins, in 4x4 parts of the image, for each scale.
+    MGF (IEEE TIP 2025) is the magnitude of a gradient by ratios: the logarithms of the sum right of a pixel over that
+    left of it, and of below over above, in windows of 2r + 1 px whose centre line counts on both sides. It is counted
+    in 8 bins, in 4x4 parts of the image, for each r.
     """
 
-    radii = (4, 6, 8)  # px: windows of 9, 13 and 17
-    bins, largest, parts, floor = 8, 2.0, 4, 1e-2
+    radii = (9, 13, 17)  # px, as published
+    bins, largest, parts, offset = 8, 2.0, 4, 1e-2
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         grey = images[:, :1].float()
@@ -96,7 +97,7 @@ class mgf_histogram(Baseline):  # noqa: N801
     def ratio(self, grey: torch.Tensor, radius: int) -> torch.Tensor:
         """Logarithm of the mean right of each pixel over that left of it, [B, 1, H, W] -> [B, 1, H, W]."""
         width = grey.shape[-1]
-        padded = F.pad(grey, (radius, radius, radius, radius), mode="replicate")
+        padded = F.pad(grey, (radius, radius, radius, radius), mode="reflect") + self.offset
         along = F.avg_pool2d(padded, (2 * radius + 1, 1), stride=1)  # one direction after the other: faster
-        means = F.avg_pool2d(along, (1, radius), stride=1) + self.floor
-        return (means[..., radius + 1 : radius + 1 + width] / means[..., :width]).log()
+        means = F.avg_pool2d(along, (1, radius + 1), stride=1)
+        return (means[..., radius : radius + width] / means[..., :width]).log()
