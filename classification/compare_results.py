@@ -6,7 +6,6 @@ Experiments of unlike protocols (data set, images, shots, what is trained, trans
 --unlike is given; the encoder, its weights and its pooling are what may differ.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from hivit_cls.comparison import Measured, bootstrap, pair, read_measured, refus
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import refused_if_unwritable, write_text
+from saratrx.reporting import print_any_name
 
 HEADER = ["experiment", "seeds", "95 % interval", "difference to the first", "p (t)", "p (signs)"]
 
@@ -71,6 +71,6 @@ def interval(ends: tuple[float, float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # folders' names need not be UTF-8
+    print_any_name()
     with exit_on_input_error():
         main()

@@ -9,7 +9,6 @@ failed are named.
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from hivit_cls.results import Experiment, experiments_in, read_experiment
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import refused_if_unwritable, write_text
+from saratrx.reporting import print_any_name
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,6 @@ def as_csv(experiments: Sequence[Experiment], keyword: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # folders' names need not be UTF-8
+    print_any_name()
     with exit_on_input_error():
         main()

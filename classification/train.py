@@ -18,6 +18,7 @@ from hivit_cls.options import parse_options
 from hivit_cls.plugins import import_plugins
 from saratrx.cores import share_cores
 from saratrx.errors import InputError, exit_on_input_error, interrupt_ends_at_once
+from saratrx.reporting import print_any_name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +60,7 @@ def without_traceback(ended: threading.ExceptHookArgs) -> None:
 def as_script() -> None:
     """Run, and end with one sentence where something is wrong."""
     threading.excepthook = without_traceback
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # files' names need not be UTF-8
+    print_any_name()
     with exit_on_input_error():
         try:
             main()

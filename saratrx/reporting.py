@@ -7,6 +7,7 @@
 `logging.getLogger("saratrx").setLevel("ERROR")` silences it.
 """
 
+import io
 import logging
 import sys
 import threading
@@ -25,6 +26,12 @@ def printable(text: str) -> str:
     """Give text that any stream of the current encoding takes: a file's name need not be UTF-8."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def print_any_name() -> None:
+    """Have stdout escape what it cannot show, rather than fail: names of files and classes may have any signs."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class StdoutHandler(logging.StreamHandler[TextIO]):

@@ -5,7 +5,6 @@
 Exit code: 0 without problems, 1 with problems, 2 for a set that cannot be checked.
 """
 
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from coco_annotations.run_options import wrong_config
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error, first_line, raise_problems
 from saratrx.files import is_file, is_folder
+from saratrx.reporting import print_any_name
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class CheckOptions:
 def main() -> int:
     """Check a set as the options say, and return the exit code."""
     (options,) = parse([CheckOptions], "Check a detection set in COCO form.", hyphens=True)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # JSON can hold names that no terminal can show
+    print_any_name()
     files, others = find(options.data)
     classes, wrong_heads = read_config(options.config) if options.config else (None, [])
     if others:
