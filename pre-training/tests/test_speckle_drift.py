@@ -36,7 +36,6 @@ def test_drift_by_hand(benchmark):
     assert drift == pytest.approx(5.5 * expected, rel=1e-5)
     assert relative == pytest.approx(expected / images.std().item(), rel=1e-5)
     assert benchmark["drift"](make_target("pixel"), torch.zeros(2, 1, 32, 32), 0.15, 0) == (0, 0)
-    assert benchmark["rank_correlation"]([1.0, 2.0, 5.0], [9.0, 8.0, -1.0]) == pytest.approx(-1)
 
 
 def test_the_table_and_its_file(benchmark, images, tmp_path, monkeypatch, capsys):
