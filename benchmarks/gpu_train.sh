@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Eight minutes of real pre-training, on a machine that is lent for ten; the same command again goes on where they ended:
+# Eight minutes of real pre-training, for machines that are free for ten; the same command again goes on where they ended:
 #   bash benchmarks/gpu_train.sh DATA_PATH OUTPUT_DIR [options of main_pretrain.py]
 #   DURATION=20 bash benchmarks/gpu_train.sh chips out --model mae_hivit_micro_dec32d1b --device cpu --batch_size 8
 # OUTPUT_DIR holds what the next call goes on from; CACHE (default: OUTPUT_DIR/cache) the decoded images, which are decoded

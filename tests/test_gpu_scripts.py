@@ -1,4 +1,4 @@
-"""Benchmarks for lent machines with GPUs: what they need, what they leave when cut off, how runs are chained."""
+"""Benchmarks for machines with a GPU and little else: what they need and leave behind, and how runs are chained."""
 
 import json
 import os

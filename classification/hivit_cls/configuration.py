@@ -184,8 +184,8 @@ def set_key(cfg: CfgNode, key: str, value: Any, where: str = "") -> None:
             raise ValueError("no value")
     except (KeyError, ValueError, AttributeError, AssertionError, SyntaxError, RecursionError, MemoryError) as error:
         kind = next((text for type_, text in KINDS.items() if isinstance(default, type_)), type(default).__name__)
-        # the literal was made above, by repr
-        shown = ast.literal_eval(value) if isinstance(default, str) and isinstance(value, str) else value
+        is_literal = isinstance(default, str) and isinstance(value, str)
+        shown = ast.literal_eval(value) if is_literal else value  # made above, by repr
         raise InputError(f"{where}{key} {str(shown)[:60]}: must be {kind}, such as {default!r}") from error
 
 

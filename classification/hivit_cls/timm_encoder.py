@@ -58,7 +58,8 @@ class TimmEncoder(nn.Module):
             InputError: if the model takes no such images, or gives neither tokens nor a map.
 
         """
-        images = (images.expand(-1, len(self.mean), -1, -1) - self.mean) / self.std  # type: ignore[arg-type, operator]
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        images = (images.expand(-1, len(mean), -1, -1) - mean) / std
         try:
             found = self.model.forward_features(images)
         except (AssertionError, RuntimeError, ValueError) as error:

@@ -515,8 +515,8 @@ class TrainerXU(TrainerX):
         if self.cfg.TRAIN.COUNT_ITER not in sizes:
             raise InputError(f"TRAIN.COUNT_ITER {self.cfg.TRAIN.COUNT_ITER}: unknown; choose one of {', '.join(sizes)}")
         number = sizes[self.cfg.TRAIN.COUNT_ITER]
-        # the labelled side has no end: the other one ends both
-        self.run_batches(zip(endless(labelled), islice(endless(unlabelled), number), strict=False), number)
+        batches = zip(endless(labelled), islice(endless(unlabelled), number), strict=False)  # the first has no end
+        self.run_batches(batches, number)
 
     def parse_batch_train(  # type: ignore[override]  # Dassl's signature: two batches in place of one
         self, batch_x: dict[str, Any], batch_u: dict[str, Any]

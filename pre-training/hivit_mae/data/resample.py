@@ -18,7 +18,7 @@ from hivit_mae.data.augment import Crop
 
 try:
     from cv2 import transpose  # twice NumPy's speed
-except ModuleNotFoundError:  # as on a machine that is lent for a benchmark
+except ModuleNotFoundError:  # as on a machine that benchmarks are tried on, with PyTorch and little else
     from numpy import transpose  # type: ignore[no-redef]
 
 CUBIC = -0.5  # the parameter of Keys's cubic; Pillow's choice
