@@ -375,14 +375,13 @@ def test_a_second_look_is_for_those_that_need_one():
 
 def test_one_window_goes_around_several_targets():
     targets = torch.tensor([[200.0, 100, 260, 140], [150.0, 150, 240, 190], [700, 100, 790, 180]])
-    first = [(0, 0, 224, 224), (192, 0, 416, 224), (576, 0, 800, 224)]
-    pieces = [(0, first[0]), (0, first[1]), (1, first[0]), (1, first[1]), (2, (536, 0, 760, 224))]
-    frames = torch.tensor([frame for _, frame in pieces]).float()
-    boxes = merging.inside(targets[[number for number, _ in pieces]], frames)
-    found = boxes, torch.full((5,), 0.9), torch.zeros(5, dtype=torch.int64), frames
-    places = second_looks(found, (224, 224), 32, (800, 600), nms=0.5)
+    small, large = torch.tensor([[300.0, 300, 330, 320]]), torch.tensor([[300.0, 300, 520, 320]])
+    places = second_looks(torch.cat([targets, small, large]), (224, 224), 32, (800, 600))
     assert len(places) == 2
     assert all(0 <= left <= 800 - 224 and 0 <= top <= 600 - 224 for left, top in places)
+    frames = torch.tensor([(left, top, left + 224, top + 224) for left, top in places])
+    assert all(((box[:2] >= frames[:, :2]) & (box[2:] <= frames[:, 2:])).all(dim=1).any() for box in targets)
+    assert second_looks(torch.empty(0, 4), (224, 224), 32, (800, 600)) == []
 
 
 @pytest.fixture(scope="module")

@@ -33,12 +33,12 @@ def merge(
     box is of the same target, of whatever class: a part of a target is easily mistaken. Cut boxes of one target are its
     pieces: the largest stays, with its class and score. Time and memory grow like the number of boxes that touch.
 
-    Two boxes, at least one of them cut, are of one target if they agree where both their windows see, or with one
-    straight bar (`agreement_as_bar`), or if one is whole and the other, of its class, lies in it where the window ends
-    that cuts it. Of the pieces of one window and class, at most one goes with a piece of another: the pairing with the
-    greatest agreement in all holds, so that parallel targets stay apart. Not joined are pieces of a bent target that
-    agree in no such way. Parallel targets can be joined wrongly where the detector missed the pieces that would have
-    told them apart.
+    Two boxes, at least one of them cut, are of one target if they agree where both their windows see; if both are cut
+    and fit one straight bar (`agreement_as_bar`); or if one is whole and the other, of its class, lies in it where the
+    window ends that cuts it. Of the pieces of one window and class, at most one goes with a piece of another: the
+    pairing with the greatest agreement in all holds, so that parallel targets stay apart. Not joined are pieces of a
+    bent target that agree in no such way. Parallel targets can be joined wrongly where the detector missed the pieces
+    that would have told them apart.
 
     Args:
         boxes: [N, 4] in pixels of the scene, each inside its window. Changed in place where pieces are joined.
@@ -63,7 +63,8 @@ def merge(
         views = boxes[first], frames[first], boxes[second], frames[second]
         whole = overlap(boxes[first], boxes[second]) * has_one_class
         cut = overlap_where_both_see(*views) * (has_one_class | has_other_window)
-        diagonal = one_is_cut & has_other_window & (cut < max(ALIKE, nms))
+        goes_on = goes_on_in(*views[:3], size) | goes_on_in(*views[2:], views[0], size)
+        diagonal = goes_on & is_cut[first] & is_cut[second] & has_other_window & (cut < max(ALIKE, nms))
         cut[diagonal] = torch.maximum(cut[diagonal], agreement_as_bar(*(each[diagonal] for each in views)))
         for piece, other in ((first, second), (second, first)):
             part = part_of(boxes[piece], frames[piece], boxes[other]) * (is_cut[piece] & ~is_cut[other] & has_one_class)
@@ -160,10 +161,25 @@ def join(boxes: torch.Tensor, pieces: NDArray[np.int64], group: NDArray[np.int32
 
 def cut_by_window(boxes: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Which boxes [N, 4] reach an edge of their window [N, 4] that is no edge of the scene."""
+    return sides_that_cut(boxes, frames, size).any(dim=1)
+
+
+def sides_that_cut(boxes: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Which edges of windows [N, 4], but for those of the scene, boxes [N, 4] reach: left, top, right, bottom."""
     width, height = size
     margin = EDGE * (frames[:, 2:] - frames[:, :2]).repeat(1, 2)
-    scene = torch.tensor([0, 0, width, height])
-    return (((boxes - frames).abs() <= margin) & (frames != scene)).any(dim=1)
+    return ((boxes - frames).abs() <= margin) & (frames != torch.tensor([0, 0, width, height]))
+
+
+def goes_on_in(
+    first: torch.Tensor, first_frames: torch.Tensor, second: torch.Tensor, size: tuple[int, int]
+) -> torch.Tensor:
+    """Whether second boxes [P, 4] reach beyond the windows of the first [P, 4] on a side that cuts the first.
+
+    A straight target leaves a window through the sides that cut it: boxes that do not are no two pieces of one.
+    """
+    beyond = torch.cat([second[:, :2] < first_frames[:, :2], second[:, 2:] > first_frames[:, 2:]], dim=1)
+    return (sides_that_cut(first, first_frames, size) & beyond).any(dim=1)
 
 
 def overlap(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

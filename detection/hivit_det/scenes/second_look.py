@@ -2,13 +2,13 @@
 
 import torch
 
-from hivit_det.scenes.merge import cut_by_window, merge
+from hivit_det.scenes.merge import cut_by_window
 
 ROOM = 0.9  # part of a window that a target may fill, so that something of what is around it is seen too
 
 
 def second_looks(
-    found: tuple[torch.Tensor, ...], window: tuple[int, int], overlap: int, scene: tuple[int, int], nms: float
+    targets: torch.Tensor, window: tuple[int, int], overlap: int, scene: tuple[int, int]
 ) -> list[tuple[int, int]]:
     """Choose windows in which targets are whole that no window has shown so; as few as go around several at a time.
 
@@ -16,23 +16,17 @@ def second_looks(
     looked for again. One that fills more than 0.9 of a window cannot be seen better.
 
     Args:
-        found: boxes [N, 4] in pixels of the scene, scores [N], labels [N] and windows [N, 4], of the first windows.
+        targets: boxes [N, 4] in pixels of the scene, around all that is known of each target.
         window: width and height of the windows.
-        overlap: pixels that the first ones share.
+        overlap: pixels that the first windows share.
         scene: width and height.
-        nms: overlap above which two boxes are of one target.
 
     Returns:
         Left and top of each.
 
     """
-    boxes, scores, labels, frames = found
-    is_cut = cut_by_window(boxes, frames, scene)
-    whole_or_joined = boxes.clone()
-    kept = merge(whole_or_joined, scores, labels, frames, scene, nms)
-    targets = whole_or_joined[kept[is_cut[kept]]]
-    sides = targets[:, 2:] - targets[:, :2]
     size, extent = torch.tensor(window), torch.tensor(scene)
+    sides = targets[:, 2:] - targets[:, :2]
     targets = targets[(sides > overlap).any(dim=1) & (sides <= ROOM * size).all(dim=1)]
 
     places = []

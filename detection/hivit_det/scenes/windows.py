@@ -140,13 +140,18 @@ class SceneDetector:
                 return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
             found = look(places)
-            if again := second_looks(found, size, overlap, extent, nms):
+            boxes, scores, labels, frames = found[0].clone(), *found[1:]
+            kept = merge_windows(boxes, scores, labels, frames, extent, nms)
+            cut = kept[cut_by_window(found[0], frames, extent)[kept]]
+            again = second_looks(boxes[cut], size, overlap, extent)
+            if again:
                 bar.total += len(again)
                 seen = look(again)
                 is_whole = ~cut_by_window(seen[0], seen[3], extent)
                 found = tuple(torch.cat([first, second[is_whole]]) for first, second in zip(found, seen, strict=True))
-        boxes, scores, labels, frames = found
-        kept = merge_windows(boxes, scores, labels, frames, extent, nms, merge)
+        if again or merge == "best":
+            boxes, scores, labels, frames = found
+            kept = merge_windows(boxes, scores, labels, frames, extent, nms, merge)
         return Detections(boxes[kept], scores[kept], labels[kept], self.classes)
 
     @torch.inference_mode()
