@@ -174,6 +174,31 @@ def accuracy_against_shots(curves: dict[str, dict[int, list[float]]]) -> Figure:
     return figure
 
 
+def accuracy_against_angle(points: Sequence[dict[str, Any]], angle: str) -> Figure:
+    """Draw accuracy against an angle, with 95 % intervals, above bars of how many images each point stands for.
+
+    Args:
+        points: as `conditions.by_angle` gives them.
+        angle: "azimuth" or "depression".
+
+    """
+    figure, axis = framed(6.0, 4.0, left=0.7, right=0.8, bottom=0.6, top=0.4)
+    edges, middle = np.array([point["degrees"] for point in points]).T, [np.mean(point["degrees"]) for point in points]
+    accuracy = np.array([point["accuracy"] for point in points])
+    low, high = np.array([point["interval"] for point in points]).T
+    numbers = axis.twinx()
+    numbers.bar(middle, [point["images"] for point in points], np.maximum(edges[1] - edges[0], 2) * 0.9, color="0.85")
+    numbers.set(ylabel="test images", ylim=(0, 3 * max(point["images"] for point in points)))
+    axis.set_zorder(numbers.get_zorder() + 1)
+    axis.patch.set_visible(False)
+    axis.errorbar(middle, accuracy, (accuracy - low, high - accuracy), marker="o", capsize=3)
+    axis.set_xticks(np.unique(edges))
+    axis.set(xlabel=f"{angle}, degrees", ylabel="accuracy, %", ylim=(0, 100))
+    axis.set_title("accuracy with 95 % intervals (Wilson); bars: test images")
+    axis.grid(alpha=0.3)
+    return figure
+
+
 def framed(width: float, height: float, *, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
     """Make a figure with one axis of a given size and margins, all in inches."""
     whole = (left + width + right, bottom + height + top)

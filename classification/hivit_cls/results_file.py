@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from dassl.data.datasets import Datum
 from dassl.engine import SimpleTrainer
 from dassl.evaluation import Classification
 from dassl.utils import write_json
+from hivit_cls import conditions
 from hivit_cls.encoder import weights_id
 from hivit_cls.results import RESULTS, read_metric
-from hivit_cls.settings import flatten, settings_hash
+from hivit_cls.settings import ADDED_SINCE, flatten, settings_hash
 from saratrx.errors import InputError
 from saratrx.files import refused_if_unwritable
 from saratrx.reporting import get_logger
@@ -27,6 +29,8 @@ log = get_logger(__name__)
 
 
 PROTOCOL = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATALOADER.TRAIN_X.BATCH_SIZE", "TEST.FINAL_MODEL")
+# younger than protocols: said where they are not what they always were before
+SINCE_THEN = ("DATASET.MEASURED_SHARE", "TRAINER.MIM_FINETUNE.LR_STEP")
 
 
 def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str) -> dict[str, Any]:
@@ -40,17 +44,29 @@ def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str)
 
     Returns:
         Keys of the config with their values, the data set, and of the images of training and test their number and a
-        hash of their paths below DATASET.ROOT and labels. The hash of training alone depends on the seed.
+        hash of their paths below DATASET.ROOT and labels; of sub-tests, the number of images of each. The hash of
+        training alone depends on the seed.
 
     """
     name = cfg.TRAINER.NAME
     sections = ("INPUT.", "OPTIM.", f"TRAINER.{name.upper()}.")
     found: dict[str, Any] = {"data set": data_set, "split": split, "TRAINER.NAME": name}
-    dataset = trainer.dm.dataset
-    for part, images in (("training", dataset.train_x), ("test", dataset.val if split == "val" else dataset.test)):
-        found |= {f"{part} images": len(images or []), f"{part} hash": hash_of_images(cfg, images or [])}
-    chosen = {key: value for key, value in flatten(cfg).items() if key.startswith(sections) or key in PROTOCOL}
+    test = tested_images(trainer, split)
+    for part, images in (("training", trainer.dm.dataset.train_x), ("test", test)):
+        found |= {f"{part} images": len(images), f"{part} hash": hash_of_images(cfg, images)}
+    tests = Counter(item.condition for item in test if item.condition)
+    if tests:
+        found["sub-tests"] = {test: tests[test] for test in sorted(tests, key=conditions.in_order)}
+    flat = flatten(cfg)
+    chosen = {key: value for key, value in flat.items() if key.startswith(sections) or key in PROTOCOL + SINCE_THEN}
+    chosen = {key: value for key, value in chosen.items() if key not in SINCE_THEN or value != ADDED_SINCE[key]}
     return found | {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
+
+
+def tested_images(trainer: SimpleTrainer, split: str) -> list[Datum]:
+    """Give the images of "test" or "val", in their order."""
+    dataset = trainer.dm.dataset
+    return list((dataset.val if split == "val" else dataset.test) or [])
 
 
 def hash_of_images(cfg: CfgNode, images: Sequence[Datum]) -> str:
@@ -69,7 +85,8 @@ class ResultsFile:
     """Writes what a trainer's test has found, whole or not at all; a trainer's `record`.
 
     It holds, in full precision: `trained` (false: a test of --eval-only alone), `split` that was tested, `results`
-    (accuracy, error_rate, macro_f1, in percent), `images`, `classes` and `confusion` (see `Classification.counts`),
+    (accuracy, error_rate, macro_f1, in percent, and accuracy_<sub-test>), `images`, `classes` and `confusion` (see
+    `Classification.counts`), `sub_tests` and `by_angle` where images have conditions and angles (see `conditions`),
     `data_set`, `trainer`, `shots`, `seed`, `encoder` (its name and pooling, and the hash of its weights),
     `trained_parameters` (how many), `protocol` (what two results must share to be compared, see `protocol_of`),
     `settings` (hash of all that decides the result), `versions`. A hash is null where --eval-only did without the
@@ -112,6 +129,7 @@ class ResultsFile:
         evaluator = self.trainer.evaluator
         if isinstance(evaluator, Classification):
             content |= evaluator.counts()
+            self.add_conditions(content, tested_images(self.trainer, split), evaluator)
         content |= {
             "data_set": self.data_set,
             "trainer": self.cfg.TRAINER.NAME,
@@ -138,6 +156,20 @@ class ResultsFile:
             },
         }
         write_json(content, self.path)
+
+    def add_conditions(self, content: dict[str, Any], items: Sequence[Datum], evaluator: Classification) -> None:
+        """Add what was found of each sub-test and against the angles, and say the former."""
+        if [item.label for item in items] != evaluator.y_true:  # a loader or trainer with an order of its own
+            return
+        hits = np.equal(evaluator.y_true, evaluator.y_pred)
+        tests, angles = conditions.sub_tests(items, hits), conditions.by_angle(items, hits)
+        if tests:
+            content["sub_tests"] = tests
+            content["results"] |= {f"accuracy_{name}": test["accuracy"] for name, test in tests.items()}
+            each = ", ".join(f"{name} {test['accuracy']:.1f}% of {test['images']:,}" for name, test in tests.items())
+            log.info("accuracy of the sub-tests: %s", each)
+        if angles:
+            content["by_angle"] = angles
 
     def hash(self, of: Callable[[CfgNode], str]) -> str | None:
         """Give a hash of the config; None where --eval-only did without the weights that it names."""

@@ -23,9 +23,11 @@ SETTINGS = "settings.yaml"
 ADDED_SINCE = {  # keys younger than runs that may go on
     "DATASET.DUPLICATES": "error",
     "DATASET.SPLIT_BY": "images",
+    "DATASET.MEASURED_SHARE": 0.0,
     "MODEL.POOLING": "mean",
     "TRAINER.MIM_FINETUNE.TUNE": "all",
     "TRAINER.MIM_FINETUNE.LAST_K": 1,
+    "TRAINER.MIM_FINETUNE.LR_STEP": "epoch",
     "TRAINER.MIM_FINETUNE.LORA.RANK": 8,
     "TRAINER.MIM_FINETUNE.LORA.ALPHA": 16.0,
     "TRAINER.MIM_FINETUNE.LORA.TARGETS": ["qkv", "proj", "mlp"],

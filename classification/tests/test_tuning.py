@@ -2,10 +2,11 @@
 
 import copy
 import json
+import math
 
 import pytest
 import torch
-from small_sets import options, parse, vehicles
+from small_sets import STAGE, options, parse, vehicles
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -14,8 +15,11 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
 from hivit_cls import encoder, tuning
 from hivit_cls.configuration import setup_cfg
+from hivit_cls.options import ConfigOptions
+from hivit_cls.settings import flatten
 from saratrx.checkpoint import load_checkpoint
 from saratrx.errors import InputError, exit_on_input_error
+from saratrx.hivit import SIZES, HiViTClassifier
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 KEY = "TRAINER.MIM_FINETUNE."
@@ -111,6 +115,40 @@ def test_what_is_named_is_trained(root, tmp_path, checkpoint, opts, trained, cap
     assert told in capsys.readouterr().out
 
 
+def test_the_published_recipe_of_atrnet_star():
+    """Blocks from 14 on, norm and head; the corrected recipe differs in the steps of the rate alone."""
+    published, corrected = (
+        setup_cfg(ConfigOptions(config_file=str(STAGE / f"configs/trainers/MIM_finetune/{name}.yaml")))
+        for name in ("atrnet_published", "atrnet")
+    )
+    with torch.device("meta"):
+        model = HiViTClassifier(**SIZES["base"])
+    tuning.freeze(model, published.TRAINER.MIM_FINETUNE)
+    trained = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert {int(name.split(".")[1]) for name in trained if name.startswith("blocks.")} == set(range(14, 30))
+    assert {name for name in trained if not name.startswith("blocks.")} == {"fc_norm", "head"}
+    first, second = flatten(published), flatten(corrected)
+    assert {key for key in first if first[key] != second[key]} == {KEY + "LR_STEP"}
+    assert (published.OPTIM.LR, published.OPTIM.WEIGHT_DECAY, published.OPTIM.MAX_EPOCH) == (5e-4, 1e-3, 50)
+
+
+@pytest.mark.parametrize("every", ["batch", "epoch"])
+def test_the_rate_of_each_step(root, tmp_path, checkpoint, every):
+    """A cosine of 3: stepped per batch it goes down and up again every 6 batches; an epoch here has 4."""
+    opts = ("OPTIM.LR", 0.1, "OPTIM.WARMUP_EPOCH", 0, KEY + "LAYER_DECAY", 1.0, KEY + "LR_STEP", every)
+    trainer = trainer_of(root, tmp_path, checkpoint, *opts)
+    batch, rates = next(iter(trainer.train_loader_x)), []
+    trainer.num_batches = 4
+    for step in range(12):
+        trainer.batch_idx = step % 4
+        rates += [{group["lr"] for group in trainer.optim.param_groups}]
+        trainer.forward_backward(batch)
+    place = range(12) if every == "batch" else [step // 4 for step in range(12)]
+    expected = [0.05 * (1 + math.cos(math.pi * t / 3)) for t in place]
+    assert [max(rate) for rate in rates] == pytest.approx(expected, abs=1e-9)
+    assert {len(rate) for rate in rates} == {1}
+
+
 def test_frozen_blocks_drop_nothing(root, tmp_path, checkpoint):
     trainer = trainer_of(root, tmp_path, checkpoint, KEY + "TUNE", "last_k", KEY + "DROP_PATH", 0.5)
     trainer.set_model_mode("train")
@@ -155,6 +193,7 @@ def test_results_and_a_new_start(root, tmp_path, checkpoint, tune):
 
 WRONG = {
     ("TUNE", "some"): "TRAINER.MIM_FINETUNE.TUNE some: unknown; choose one of all, head, last_k, lora",
+    ("LR_STEP", "often"): "TRAINER.MIM_FINETUNE.LR_STEP often: unknown; choose one of epoch, batch",
     ("TUNE", "last_k", "LAST_K", "0"): "TRAINER.MIM_FINETUNE.LAST_K 0: must be from 1",
     ("TUNE", "last_k", "LAST_K", "3"): "TRAINER.MIM_FINETUNE.LAST_K 3: the encoder has 2 attention blocks",
     ("TUNE", "lora", "LORA.RANK", "0"): "TRAINER.MIM_FINETUNE.LORA.RANK 0: must be from 1",

@@ -263,7 +263,7 @@ def bash(script, *args, cwd, **environment):
     ("script", "words", "environment", "sentence"),
     [
         ("MIM_linear.sh", (), {"DATA": "none"}, "none holds none of the data sets; set DATA"),
-        ("MIM_linear.sh", ("MSTAR",), {}, "configs/datasets/MSTAR.yaml: no such config; there are MSTAR_EOC1.yaml"),
+        ("MIM_linear.sh", ("MSTAR",), {}, "datasets/MSTAR.yaml: no such config; there are ATRNet_EOC_Az"),
         ("MIM_linear.sh", ("MSTAR_SOC",), {"CFG": "vit_h"}, "MIM_linear/vit_h.yaml: no such config; there are vit_b16"),
         ("MIM_linear.sh", ("MSTAR_SOC",), {"PYTHON": "/no/python"}, "/no/python is no Python with this project in it"),
         ("finetune/MIM_linear.sh", ("MSTAR_SOC",), {"PYTHON": "/bin/false"}, "/bin/false is no Python with this"),

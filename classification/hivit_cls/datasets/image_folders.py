@@ -7,7 +7,7 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -84,7 +84,7 @@ class FolderDataset(DatasetBase):
         if len(files) > 1:
             raise InputError(f"{folder} holds {files[0].name} and {files[1].name}: keep one of them")
         groups = cfg.DATASET.get("SPLIT_BY", "images") == "groups"
-        split = read_split(files[0]) if files else make_split(folder, layout, seed, groups)
+        split = read_split(files[0]) if files else self.make_split(folder, seed, groups)
         split = without_duplicates(split, name, cfg.DATASET.get("DUPLICATES", "error"))
         warn_of_near_copies(split, name, has_remedy=len(layout.parts) == 1 and not files and not groups)
 
@@ -97,7 +97,15 @@ class FolderDataset(DatasetBase):
         split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         train = self.draw_shots(split["train"], shots, seed)
         val = self.draw_shots(split["val"], min(shots, VALIDATION_SHOTS), seed)
-        super().__init__(train_x=train, val=val, test=split["test"])
+        super().__init__(train_x=train, val=val, test=[self.described(item) for item in split["test"]])
+
+    def make_split(self, folder: Path, seed: int, by_groups: bool) -> Split:
+        """Find the images of each part where no file lists them; see the function of that name."""
+        return make_split(folder, self.layout, seed, by_groups)
+
+    def described(self, item: Datum) -> Datum:
+        """Give a test image with its condition and angles, where a subclass knows them."""
+        return item
 
 
 @DATASET_REGISTRY.register()
@@ -362,11 +370,7 @@ def subsample_classes(split: Split, which: str) -> Split:
     half = (len(labels) + 1) // 2
     kept = labels[:half] if which == "base" else labels[half:]
     return {
-        part: [
-            Datum(item.impath, kept.index(item.label), item.domain, item.classname)
-            for item in items
-            if item.label in kept
-        ]
+        part: [replace(item, label=kept.index(item.label)) for item in items if item.label in kept]
         for part, items in split.items()
     }
 

@@ -9,8 +9,9 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
+from dassl.data.datasets import Datum
 from dassl.engine import TrainerX
-from hivit_cls import feature_bank, pictures
+from hivit_cls import conditions, feature_bank, pictures
 from hivit_cls.encoder import FrozenEncoder, refuse_bad_encoder
 from saratrx.reporting import get_logger
 
@@ -59,7 +60,10 @@ class SarTrainer(TrainerX):
         return result
 
     def draw(self) -> None:
-        """Draw confusion, features and mistakes of the last test: PNG files in the output folder, and TensorBoard."""
+        """Draw the last test: PNG files in the output folder, and TensorBoard.
+
+        They are confusion, features and mistakes, and accuracy against angles where images have them.
+        """
         labels, pooled, scores = (torch.cat(self.tested[name]).numpy() for name in ("label", "pooled", "score"))
         probabilities = torch.from_numpy(scores).softmax(dim=1).numpy()
         predicted = probabilities.argmax(axis=1)
@@ -81,6 +85,10 @@ class SarTrainer(TrainerX):
         }
         if len(labels) >= pictures.FEWEST_POINTS:
             figures["features"] = pictures.features(pooled, labels, names)
+        items = {item.impath: item for item in (self.dm.dataset.test or []) + (self.dm.dataset.val or [])}
+        tested = [items.get(path, Datum()) for path in self.tested["impath"]]
+        for angle, points in conditions.by_angle(tested, predicted == labels).items():
+            figures[f"accuracy_{angle}"] = pictures.accuracy_against_angle(points, angle)
         for name, figure in figures.items():
             pixels = pictures.save(figure, Path(self.output_dir, f"{name}.png"))
             if self._writer is not None:

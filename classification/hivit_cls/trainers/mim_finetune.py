@@ -73,7 +73,7 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
         logits = self.classify(self.pool(images))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.cfg.TRAINER.MIM_FINETUNE.LABEL_SMOOTHING)
         self.model_backward_and_update(loss)
-        if self.batch_idx + 1 == self.num_batches:
+        if self.cfg.TRAINER.MIM_FINETUNE.LR_STEP == "batch" or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": loss.item(), "acc": compute_accuracy(logits, labels)[0].item()}
 

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from yacs.config import CfgNode
@@ -21,6 +21,9 @@ class Datum:
         label: 0 and up.
         domain: 0 and up; kept for data sets that have several.
         classname: what the label is called.
+        condition: what the image was taken under, such as "30"; of a test image it names the sub-test.
+        azimuth: of the target, in degrees from 0 to below 360; None where the data set does not say.
+        depression: of the radar's view, in degrees; None likewise.
 
     """
 
@@ -28,6 +31,9 @@ class Datum:
     label: int = 0
     domain: int = 0
     classname: str = ""
+    condition: str = ""
+    azimuth: float | None = None
+    depression: float | None = None
 
     def __setstate__(self, state: Any) -> None:
         """Take what was pickled, here or by Dassl, which has underscores before the names.
@@ -37,7 +43,8 @@ class Datum:
 
         """
         values = {str(name).removeprefix("_"): value for name, value in dict(state).items()}
-        if set(values) != {"impath", "label", "domain", "classname"} or type(values["label"]) is not int:
+        own = {field.name for field in fields(self)}
+        if not {"impath", "label", "domain", "classname"} <= set(values) <= own or type(values["label"]) is not int:
             raise ValueError(f"a pickled Datum must hold impath, label, domain and classname, not {sorted(values)}")
         self.__dict__.update(values)
 
