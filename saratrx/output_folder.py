@@ -13,7 +13,7 @@ from saratrx.errors import InputError
 from saratrx.files import refused_if_unwritable, try_writing
 
 LOCK_NAME = ".run.lock"
-CHECKPOINT = re.compile(r"checkpoint-[\d-]+\.pth")
+CHECKPOINT = re.compile(r"checkpoint-(?:[\d-]+|best)\.pth")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One epoch of pre-training."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -85,19 +85,28 @@ class Run:
 
         """
         self.last_save = time.monotonic()
+        self.refuse_nonfinite_weights()
+        if self.processes.is_main:
+            self.write(self.checkpoints.save)
+
+    def refuse_nonfinite_weights(self) -> None:
+        """Raise NonFiniteLossError if weights are not finite, in all processes."""
         bad = next((name for name, value in self.state.model.named_parameters() if not value.isfinite().all()), None)
         if bad:
             raise NonFiniteLossError(f"the weights are not finite any more, such as {bad}", [])
-        if not self.processes.is_main:
-            return
+
+    def write(self, save: Callable[[TrainingState], None]) -> bool:
+        """Write a checkpoint by `save`; where that fails, say so and give False."""
         with self.watchdog.busy("saving a checkpoint"):
             try:
-                self.checkpoints.save(self.state)
+                save(self.state)
             except OSError as error:
                 self.log.say(
                     f"warning: no checkpoint could be written to {self.checkpoints.folder} ({first_line(error)}); "
                     "earlier ones stay, and training goes on"
                 )
+                return False
+        return True
 
 
 def optimizer_step(
@@ -136,6 +145,8 @@ def optimizer_step(
 
 def train_one_epoch(run: Run) -> tuple[float, float]:
     """Train on what is left of the current epoch: on every image once, but for those of an incomplete last step.
+
+    The epoch is not counted as done yet: `Progress.end_epoch` does that, after what belongs to its end.
 
     Returns:
         The mean loss over all processes and the whole epoch, and the last learning rate.
@@ -183,14 +194,15 @@ def train_one_epoch(run: Run) -> tuple[float, float]:
             run.log.line(epoch, step, loss_value, lr, float(grad_norm), seconds_waited, progress.skipped)
             last_sums = all_sums
         if agreed != GO_ON:
-            keep_state(run, step + 1, sums)
+            note_place(run, step + 1, sums)
+            run.save()  # in all processes; the main one writes
         if agreed == STOP:
             agreement.settle()
             reason = max(all_gather(run.preemption.received, processes))
             raise Preempted(f"{reason} came: stopped after step {step + 1}/{steps} of epoch {epoch + 1}", reason)
 
     loss_sum, count = all_reduce_sum(sums).tolist()
-    progress.epoch, progress.step, progress.loss_sums = epoch + 1, 0, []
+    note_place(run, steps, sums)
     return loss_sum / count if count else float("nan"), rate_of_step(run, epoch, steps - 1)
 
 
@@ -215,12 +227,11 @@ def own_sums(run: Run) -> list[float]:
     return [sum(sums[i] for sums in found) / run.processes.world_size for i in range(2)]
 
 
-def keep_state(run: Run, step: int, sums: torch.Tensor) -> None:
-    """Save the state after some steps of the current epoch; all processes call this, the main one writes."""
+def note_place(run: Run, step: int, sums: torch.Tensor) -> None:
+    """Note that some steps of the current epoch are done; all processes call this."""
     progress = run.state.progress
     progress.step, progress.loss_sums = step, all_gather(sums.tolist(), run.processes)
     progress.images_a_step = run.images_per_step
-    run.save()
 
 
 def check_guard(run: Run) -> None:

@@ -1,5 +1,6 @@
 """What a run does, from its options to its last checkpoint."""
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -17,6 +18,7 @@ from hivit_mae.data.loading import BatchLoader, open_images
 from hivit_mae.engine_pretrain import Run, train_one_epoch
 from hivit_mae.run import panel
 from hivit_mae.run.begin import begin, new_state, wrap
+from hivit_mae.run.evaluation import Evaluation, open_evaluation
 from hivit_mae.run.nonfinite import NonFiniteGuard, NonFiniteLossError
 from hivit_mae.run.options import Options, OutputOptions
 from hivit_mae.run.precision import allow_tf32, attention_of
@@ -115,7 +117,9 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
     allow_tf32()
     keep_freed_memory()
 
+    eval_every = options.evaluation.eval_every if options.evaluation.eval_data else 0
     with watchdog.busy("opening the images"):
+        evaluation = open_in_main(options, processes) if eval_every else None
         source = open_images(
             options.data,
             processes,
@@ -145,7 +149,7 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
             device=processes.device,
         )
         start_again = partial(begin, state, model_options, optimisation.seed, output.start_epoch)
-        resume = "auto" if processes.restarts and checkpoints.existing() else output.resume
+        resume = "auto" if processes.restarts and checkpoints.to_continue_from() else output.resume
         resumed = checkpoints.restore(resume, state, processes)
         if resumed is None:
             start_again()
@@ -209,32 +213,62 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
                 trace=trace,
             )
             try:
-                train(run, panel_images, save_every=output.save_every, image_every=output.image_every)
+                train(
+                    run,
+                    panel_images,
+                    evaluation,
+                    save_every=output.save_every,
+                    image_every=output.image_every,
+                    eval_every=eval_every,
+                )
             except NonFiniteLossError as error:
                 with watchdog.busy("going back"):
                     go_back(error, run, output.resume, start_again)
             else:
                 refuse_mostly_skipped(run)  # not to be mended by going back: the run is over
+                best = state.progress.best
                 log.info(
-                    f"wrote {checkpoints.of_epoch(optimisation.epochs)}; next: give it to classification as "
-                    "MODEL.INIT_WEIGHTS, or to detection as --init-weights"
+                    f"wrote {checkpoints.of_epoch(optimisation.epochs)}"
+                    + (f", best probe {best['probe']:.2f}% after epoch {best['epoch']}" if best else "")
+                    + "; next: give it to classification as MODEL.INIT_WEIGHTS, or to detection as --init-weights"
                 )
                 return
             finally:
                 run_log.close()
 
 
-def train(run: Run, panel_images: torch.Tensor | None, *, save_every: int, image_every: int) -> None:
-    """Train the epochs that are left, with a checkpoint and a panel every so many."""
+def open_in_main(options: Options, processes: Processes) -> Evaluation | None:
+    """Read the images of --eval_data in the main process, which alone evaluates; the others get None."""
+    opened: list[Evaluation] = []
+    broadcast_from_main(lambda: opened.append(open_evaluation(options.evaluation, options.model.input_size)), processes)
+    return opened[0] if opened else None
+
+
+def train(
+    run: Run,
+    panel_images: torch.Tensor | None,
+    evaluation: Evaluation | None,
+    *,
+    save_every: int,
+    image_every: int,
+    eval_every: int,
+) -> None:
+    """Train the epochs that are left, with a checkpoint, a panel and an evaluation every so many."""
     progress, source, epochs = run.state.progress, run.loader.source, run.optimisation.epochs
     while progress.epoch < epochs:
         loss, lr = train_one_epoch(run)
         distributed.all_reduce_any(source.bad, run.processes.device)
         source.check_bad()
 
-        done = progress.epoch
+        done = progress.epoch + 1
         is_last = done == epochs
-        run.log.end_epoch(done - 1, lr, loss, run.state.model.decoder_target.figures())
+        figures = run.state.model.decoder_target.figures()
+        measured = evaluate(run, evaluation) if eval_every and (done % eval_every == 0 or is_last) else {}
+        told = evaluation.told(measured) if evaluation and measured else ""
+        progress.end_epoch()
+        run.log.end_epoch(done - 1, lr, loss, figures | measured, told)
+        if evaluation and measured:
+            keep_best(run, measured["eval/probe"], evaluation.identity)
         if done % save_every == 0 or is_last:
             run.save()
         if panel_images is not None and (done % image_every == 0 or is_last):
@@ -255,6 +289,39 @@ def refuse_mostly_skipped(run: Run) -> None:
     skipped, steps = run.state.progress.skipped, run.optimisation.epochs * run.steps_per_epoch
     if 2 * skipped > steps:
         raise NonFiniteLossError(f"{skipped} of {steps} steps were skipped, since their loss was not finite", [])
+
+
+def evaluate(run: Run, evaluation: Evaluation | None) -> dict[str, float]:
+    """Measure the encoder in the main process, which has the images, while the others wait.
+
+    Raises:
+        NonFiniteLossError: if weights are not finite.
+        Preempted: after a signal; the state is then saved, and the evaluation is done when the run goes on.
+
+    """
+    run.refuse_nonfinite_weights()
+    measure: Callable[[], dict[str, float] | None] = dict  # where the others do not call it
+    if evaluation:
+        measure = partial(evaluation.measure, run.state.model, run.amp, lambda: bool(run.preemption.received))
+    with run.watchdog.busy("evaluating"):
+        figures = broadcast_from_main(measure, run.processes)
+    if figures is None:
+        run.save()
+        reason = max(distributed.all_gather(run.preemption.received, run.processes))
+        raise Preempted(f"{reason} came: stopped in the evaluation of epoch {run.state.progress.epoch + 1}", reason)
+    return figures
+
+
+def keep_best(run: Run, probe: float, images: str) -> None:
+    """Keep the state of the main process if its probe's accuracy is the best so far on these images."""
+    progress, before = run.state.progress, run.state.progress.best
+    if math.isnan(probe) or (before.get("images") == images and probe <= before["probe"]):
+        return
+    progress.best = {"probe": probe, "epoch": progress.epoch, "images": images}
+    if run.write(run.checkpoints.save_best):
+        run.log.say(f"{run.checkpoints.best}: the best probe so far, {probe:.2f}% after epoch {progress.epoch}")
+    else:
+        progress.best = before
 
 
 def write_panel(run: Run, images: torch.Tensor, epoch: int) -> None:
@@ -286,12 +353,12 @@ def go_back(error: NonFiniteLossError, run: Run, resume: str, start_again: Calla
         raise NonFiniteLossError(
             f"{error}, also after going back to the last checkpoint with half the learning rate", error.images
         )
-    skipped = state.progress.skipped
-    resumed = run.checkpoints.restore("auto" if run.checkpoints.existing() else resume, state, run.processes)
+    skipped, best = state.progress.skipped, state.progress.best
+    resumed = run.checkpoints.restore("auto" if run.checkpoints.to_continue_from() else resume, state, run.processes)
     if resumed is None:
         start_again()
     state.progress.count_in(run.images_per_step)
-    state.progress.lr_factor, state.progress.skipped = 0.5, skipped
+    state.progress.lr_factor, state.progress.skipped, state.progress.best = 0.5, skipped, best
     log.info(f"{error}: going back to {resumed or 'the beginning'} with half the learning rate")
 
 

@@ -129,6 +129,7 @@ def test_too_many_bad_steps_in_a_row_name_the_last_images_over_the_end_of_an_epo
     broken = torch.full_like(IMAGES[:8], float("nan"))
     run = new_run(tmp_path, Fixed(4, broken), optimizer=adamw)
     train_one_epoch(run)
+    run.state.progress.end_epoch()
     with pytest.raises(NonFiniteLossError, match="not finite in 3 steps in a row") as raised:
         train_one_epoch(run)
     assert raised.value.images == [f"image {number}" for number in range(4, 8)]
@@ -161,6 +162,9 @@ def test_bad_images_are_looked_for_at_the_lines_of_the_log_and_before_a_state_is
     train_one_epoch(run)
     assert done == list(range(8))
     assert looked == [2, 5, 7]
+    assert (run.state.progress.epoch, run.state.progress.step) == (0, 8)
+    run.state.progress.end_epoch()
+    assert (run.state.progress.epoch, run.state.progress.step, run.state.progress.loss_sums) == (1, 0, [])
 
     def too_many():
         raise InputError("at least 9 of 10 images cannot be read")
@@ -200,6 +204,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_at_each_try_and_training_go
     monkeypatch.setattr(Checkpoints, "save", full)
     for _ in range(2):
         train_one_epoch(run)
+        run.state.progress.end_epoch()
         run.save()
         told = capsys.readouterr().out
         assert f"warning: no checkpoint could be written to {tmp_path} (No space left on device); earlier ones" in told

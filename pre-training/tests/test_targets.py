@@ -209,6 +209,16 @@ def test_the_weights_of_fused_are_trained_kept_and_logged(images, tmp_path):
     assert "decoder_target.logits" in load_encoder(model, tmp_path / "checkpoint-2.pth", ("head.", "fc_norm.")).ignored
 
 
+def test_a_collapse_of_fused_onto_one_scale_is_seen_in_the_log(images, tmp_path):
+    """Brought about by a rate that is far too large; onto the scale that it is published to happen to."""
+    run_here(options(images, tmp_path, target="fused", epochs=8, lr=0.2))
+    weights = np.array([[entry[f"weight_s{number}"] for number in range(1, 7)] for entry in logged(tmp_path)])
+    assert abs(weights[0] - 1 / 6).max() < 0.1
+    assert weights[-1].argmax() == 5
+    assert weights[-1, 5] > 0.4
+    assert weights[-1, :3].sum() < 0.2
+
+
 def test_a_run_goes_on_with_its_own_target_only(images, tmp_path):
     run_here(options(images, tmp_path / "a", epochs=1, target="pixel"))
     first = tmp_path / "a" / "checkpoint-1.pth"
@@ -268,9 +278,12 @@ class Toy(Target):
 def test_a_new_target_is_one_class_and_one_line(images, tmp_path, monkeypatch):
     monkeypatch.setattr(plain, "Toy", Toy, raising=False)
     monkeypatch.setitem(TARGETS, "toy", ("targets.plain:Toy",))
-    run_here(options(images, tmp_path, target="toy", image_every=1))
+    run_here(options(images, tmp_path, target="toy", image_every=1, eval_data=images, eval_every=1))
     assert [entry["asked"] for entry in logged(tmp_path)] == [5, 12]  # 5 steps an epoch; twice for the panel
+    assert all(0 <= entry["eval/probe"] <= 100 for entry in logged(tmp_path))
+    scalars = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert {"asked", "eval/knn", "eval/probe"} <= set(scalars)
     content = load_checkpoint(tmp_path / "checkpoint-2.pth")
     assert content["args"]["target"] == "toy"
     assert content["model"]["decoder_pred.weight"].shape[0] == 2 * 4 * 4
-    assert (tmp_path / "reconstruction-2.png").exists()
+    assert {"reconstruction-2.png", "checkpoint-best.pth"} <= {path.name for path in tmp_path.iterdir()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from hivit_mae.seeds import CROP, uniforms
@@ -97,6 +97,18 @@ class Augmentation:
         if crop.flip:
             pixels = functional.horizontal_flip(pixels)
         return functional.to_dtype(functional.adjust_contrast(pixels, crop.contrast), torch.float32, scale=True)
+
+
+def whole_image(size: int, crop: int = 0) -> v2.Compose:
+    """Give what is done to images uint8 [1, H, W] that are looked at, not learnt from: the middle, uint8 [1, S, S].
+
+    Args:
+        size: S, to which the shorter side is scaled.
+        crop: side in pixels of the square that is cut from the middle before, black where there is no image; 0: none.
+
+    """
+    steps = [v2.Resize(size, interpolation=InterpolationMode.BICUBIC), v2.CenterCrop(size)]
+    return v2.Compose([v2.CenterCrop(crop), *steps] if crop else steps)
 
 
 def between(low: float, high: float, share: float) -> float:

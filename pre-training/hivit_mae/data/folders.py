@@ -22,29 +22,29 @@ from saratrx.reporting import get_logger
 log = get_logger(__name__)
 
 
-def find_images(folder: str | Path) -> list[str]:
+def find_images(folder: str | Path, option: str = "--data_path") -> list[str]:
     """Find the paths of all images under a folder at any depth, sorted; links are followed, hidden files left out.
 
-    So are output folders of runs, whose panels are no training data.
+    So are output folders of runs, whose panels are no data. `option` names the folder in errors.
 
     Raises:
         InputError: if there is no such folder, or no image in it, or it is the output folder of a run.
 
     """
     if not is_folder(folder):
-        raise InputError(f"--data_path {folder}: no such folder")
+        raise InputError(f"{option} {folder}: no such folder")
     paths: list[str] = []
     outputs: list[str] = []
     for parent, names in visible_files(folder):
         if is_output_folder(parent, names):
             if parent == str(folder):
-                raise InputError(f"--data_path {folder}: is the output folder of a run; keep images apart from it")
-            log.warning("--data_path %s: left out %s, an output folder of a run", folder, parent)
+                raise InputError(f"{option} {folder}: is the output folder of a run; keep images apart from it")
+            log.warning("%s %s: left out %s, an output folder of a run", option, folder, parent)
             outputs.append(os.path.join(parent, ""))
         if not os.path.join(parent, "").startswith(tuple(outputs)):
             paths += [os.path.join(parent, name) for name in names if Path(name).suffix.lower() in sar_image.EXTENSIONS]
     if not paths:
-        raise InputError(f"--data_path {folder}: no image in it ({' '.join(sorted(sar_image.EXTENSIONS))})")
+        raise InputError(f"{option} {folder}: no image in it ({' '.join(sorted(sar_image.EXTENSIONS))})")
     return sorted(paths)
 
 

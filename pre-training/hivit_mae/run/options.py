@@ -157,6 +157,28 @@ class OutputOptions:
 
 
 @dataclass(frozen=True)
+class EvaluationOptions:
+    """Evaluation by labelled images."""
+
+    eval_data: str = option(
+        "",
+        help="a folder of images per class, or such folders in train and in test",
+        metavar="DIR",
+        default_text="none",
+    )
+    eval_every: int = option(10, help="epochs between evaluations; there is one after the last epoch too")
+    eval_shots: int = option(5, help="training images per class that the linear probe sees")
+    eval_crop: int = option(0, help="side in pixels of the middle that is cut out first (0: all); 128 for MSTAR")
+
+    def __post_init__(self) -> None:
+        problems = at_least(1, eval_every=self.eval_every, eval_shots=self.eval_shots)
+        problems += between(0, LARGEST_INPUT, eval_crop=self.eval_crop)
+        if self.eval_data and not is_folder(self.eval_data):
+            problems.append(f"--eval_data {self.eval_data}: no such folder")
+        raise_problems(problems)
+
+
+@dataclass(frozen=True)
 class MachineOptions:
     """Device and processes."""
 
@@ -196,6 +218,7 @@ class Options:
     data: DataOptions
     optimisation: OptimisationOptions
     output: OutputOptions
+    evaluation: EvaluationOptions
     machine: MachineOptions
 
     def __post_init__(self) -> None:
@@ -217,5 +240,5 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
         InputError: naming every option that is wrong.
 
     """
-    classes = (ModelOptions, DataOptions, OptimisationOptions, OutputOptions, MachineOptions)
+    classes = (ModelOptions, DataOptions, OptimisationOptions, OutputOptions, EvaluationOptions, MachineOptions)
     return Options(*parse(classes, "Pre-train a HiViT masked autoencoder on SAR images.", argv))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode, v2
 
+from hivit_mae.data.augment import whole_image
 from hivit_mae.data.source import ImageSource
 from hivit_mae.models.models_hivit_mae import HiViTMaskedAutoencoder
 from hivit_mae.seeds import masking_noise
@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 
 def fixed_images(source: ImageSource, count: int) -> torch.Tensor:
     """Take some images of a source, always the same ones, without augmentation: [up to `count`, 1, S, S] in [0, 1]."""
-    size = source.input_size
-    transform = v2.Compose(
-        [
-            v2.Resize(size, interpolation=InterpolationMode.BICUBIC),
-            v2.CenterCrop(size),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
-    return torch.stack([transform(torch.from_numpy(image)[None]) for image in source.examples(count)])
+    transform = whole_image(source.input_size)
+    return torch.stack([transform(torch.from_numpy(image)[None]) for image in source.examples(count)]) / 255
 
 
 @torch.no_grad()

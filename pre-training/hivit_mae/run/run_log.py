@@ -137,17 +137,19 @@ class RunLog:
         else:
             log.info(text)
 
-    def end_epoch(self, epoch: int, lr: float, loss: float, figures: dict[str, float] | None = None) -> None:
+    def end_epoch(
+        self, epoch: int, lr: float, loss: float, figures: dict[str, float] | None = None, told: str = ""
+    ) -> None:
         """Write the epoch, counted from 0, to log.txt and TensorBoard, where it counts from 1 like the checkpoints.
 
-        `figures` are what the target tells of itself, by name.
+        `figures` are what the target tells of itself, and what was measured, by name; `told` joins the line.
 
         What a full disk does not take is told, and written with the next epoch.
         """
         self.close_bar()
         if not self.processes.is_main:
             return
-        log.info(f"epoch {epoch + 1}/{self.epochs} done: loss {loss:.4f}")
+        log.info(f"epoch {epoch + 1}/{self.epochs} done: loss {loss:.4f}{told and ', ' + told}")
         self.entries.append({"train_lr": lr, "train_loss": loss, "epoch": epoch + 1} | (figures or {}))
         length = self.file.stat().st_size if self.file.exists() else 0
         try:

@@ -1,8 +1,9 @@
 """The checkpoints of a run, from which it continues as if it had never stopped.
 
 `checkpoint-<epoch>.pth` is the state after whole epochs; `checkpoint-<epoch>-<step>.pth` that in the middle of the next
-one. All that is random follows from the seed and the place in the run (see `seeds`), so the place is all that has to be
-kept of it, for any number of processes and workers.
+one; `checkpoint-best.pth` that after the epoch which the evaluation liked best. All that is random follows from the
+seed and the place in the run (see `seeds`), so the place is all that has to be kept of it, for any number of processes
+and workers.
 """
 
 import re
@@ -37,6 +38,8 @@ class Progress:
         loss_sums: of each process, [sum of its losses, their number] over the steps done in the epoch.
         lr_factor: 1, or 0.5 after the run went back because of losses that were not finite.
         skipped: steps skipped for that reason, since the run began.
+        best: of the evaluation so far: accuracy in percent, `epoch`, and `images`, which names what it was measured on;
+            empty before the first.
 
     """
 
@@ -46,10 +49,15 @@ class Progress:
     loss_sums: list[list[float]] = field(default_factory=list)
     lr_factor: float = 1.0
     skipped: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
         return text if self.lr_factor == 1 else f"{text}, with {self.lr_factor:g} times the learning rate"
+
+    def end_epoch(self) -> None:
+        """Count the epoch as done, of which all steps are."""
+        self.epoch, self.step, self.loss_sums = self.epoch + 1, 0, []
 
     def count_in(self, images_a_step: int) -> None:
         """Express the place in steps of another size, rounded down: no image of the epoch is left out."""
@@ -96,6 +104,15 @@ class Checkpoints:
         }
         return [found[place] for place in sorted(found, reverse=True)]
 
+    @property
+    def best(self) -> Path:
+        """Give the path of the one that was the best in evaluation."""
+        return self.folder / "checkpoint-best.pth"
+
+    def to_continue_from(self) -> list[Path]:
+        """List those that a run can continue from: `existing`, and the best one where none of them can be used."""
+        return [*self.existing(), *([self.best] if self.best.exists() else [])]
+
     def of_epoch(self, epoch: int) -> Path:
         """Give the path of the one after `epoch` whole epochs."""
         return self.folder / f"checkpoint-{epoch}.pth"
@@ -111,15 +128,7 @@ class Checkpoints:
         """
         progress = state.progress
         place = f"{progress.epoch}-{progress.step}" if progress.step else f"{progress.epoch}"
-        save_checkpoint(
-            self.folder / f"checkpoint-{place}.pth",
-            model=state.model.state_dict(),
-            optimizer=state.optimizer.state_dict(),
-            epoch=progress.epoch,
-            scaler=state.scaler.state_dict(),
-            args=self.recorded | {"images": self.images},
-            progress=vars(progress),
-        )
+        self.write(self.folder / f"checkpoint-{place}.pth", state)
         existing = self.existing()
         in_epoch = [path for path in existing if is_in_epoch(path)]
         superfluous = in_epoch if progress.epoch >= self.epochs else in_epoch[KEPT_IN_EPOCH:]
@@ -127,6 +136,27 @@ class Checkpoints:
             superfluous += [path for path in existing if not is_in_epoch(path)][self.keep :]
         for old in superfluous:
             remove_with_hash(old)
+
+    def save_best(self, state: TrainingState) -> None:
+        """Write the state in the place of the one that was the best so far.
+
+        Raises:
+            OSError: if it cannot be written; then the earlier one is still there.
+
+        """
+        self.write(self.best, state)
+
+    def write(self, path: Path, state: TrainingState) -> None:
+        """Write the state to a file in one step; raises OSError."""
+        save_checkpoint(
+            path,
+            model=state.model.state_dict(),
+            optimizer=state.optimizer.state_dict(),
+            epoch=state.progress.epoch,
+            scaler=state.scaler.state_dict(),
+            args=self.recorded | {"images": self.images},
+            progress=vars(state.progress),
+        )
 
     def restore(self, resume: str, state: TrainingState, processes: Processes) -> Path | None:
         """Continue what --resume asks for; returns the checkpoint that was taken, None for a new run.
@@ -151,7 +181,7 @@ class Checkpoints:
         if resume and resume != "auto":
             self.restore_from(Path(resume), state)
             return Path(resume)
-        existing = self.existing()
+        existing = self.to_continue_from()
         if existing and not resume:
             raise InputError(
                 f"{existing[0]} is there already: continue that run with --resume auto, or choose another --output_dir"
