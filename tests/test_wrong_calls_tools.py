@@ -25,6 +25,7 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
     "benchmarks/speckle_drift.py": ["{there}"],
     "benchmarks/survival.py": [],
     "example/simulate.py": ["--output_dir", "{there}/new"],
+    "example/fig_radarmap.py": ["--output", "{there}/new.png"],
 }
 WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/fewshot.py", "{there}/none.pth {there}", "none.pth: no such file"),
