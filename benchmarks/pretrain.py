@@ -99,11 +99,11 @@ def floating_point_operations(size: str) -> int:
 
 
 def matrix_rate(precision: str, device: torch.device) -> float:
-    """FLOP/s of a product of large matrices, the best of several."""
+    """FLOP/s of a product of large matrices, the best of many, since other work on the machine slows some."""
     side = 8192 if device.type == "cuda" else 2048
     matrix = torch.rand(side, side, device=device).to(DTYPES[precision])
     torch.set_float32_matmul_precision("high")
-    return 2 * side**3 / min(timed(lambda: matrix @ matrix, device) for _ in range(10))
+    return 2 * side**3 / min(timed(lambda: matrix @ matrix, device) for _ in range(100))
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
