@@ -31,6 +31,7 @@ from coco_annotations.coco_json import read_coco, usable_boxes
 from dassl.data.datasets import Datum
 from dassl.utils import checkpoints as trainer_checkpoints
 from hivit_cls.configuration import setup_cfg
+from hivit_cls.datasets.atrnet_star import scene_of
 from hivit_cls.datasets.split_files import read_pickled_shots, read_split
 from hivit_cls.feature_bank import FeatureBank
 from hivit_cls.options import ConfigOptions
@@ -526,6 +527,12 @@ def classification_readers() -> list[Reader]:
         Reader("classification: hostile shots", hostile, read_shots, beside=images, is_hostile=True),
         Reader("classification: feature bank", bank_file(), read_bank),
         Reader("classification: results", runs, read_table, beside=runs, is_text=True),
+        Reader(
+            "classification: scene of an image",
+            {"a.xml": b"<annotation><scene><scene_name>Bare soil</scene_name></scene></annotation>"},
+            lambda path: scene_of(f"{path.with_suffix('')}.tif"),
+            is_text=True,
+        ),
     ]
 
 

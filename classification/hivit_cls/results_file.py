@@ -21,6 +21,7 @@ from hivit_cls import conditions
 from hivit_cls.encoder import weights_id
 from hivit_cls.results import RESULTS, read_metric
 from hivit_cls.settings import ADDED_SINCE, flatten, settings_hash
+from hivit_cls.trainers.base import SarTrainer
 from saratrx.errors import InputError
 from saratrx.files import refused_if_unwritable
 from saratrx.reporting import get_logger
@@ -51,8 +52,9 @@ def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str)
     name = cfg.TRAINER.NAME
     sections = ("INPUT.", "OPTIM.", f"TRAINER.{name.upper()}.")
     found: dict[str, Any] = {"data set": data_set, "split": split, "TRAINER.NAME": name}
-    test = tested_images(trainer, split)
-    for part, images in (("training", trainer.dm.dataset.train_x), ("test", test)):
+    dataset = trainer.dm.dataset
+    test = (dataset.val if split == "val" else dataset.test) or []
+    for part, images in (("training", dataset.train_x), ("test", test)):
         found |= {f"{part} images": len(images), f"{part} hash": hash_of_images(cfg, images)}
     tests = Counter(item.condition for item in test if item.condition)
     if tests:
@@ -61,12 +63,6 @@ def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str)
     chosen = {key: value for key, value in flat.items() if key.startswith(sections) or key in PROTOCOL + SINCE_THEN}
     chosen = {key: value for key, value in chosen.items() if key not in SINCE_THEN or value != ADDED_SINCE[key]}
     return found | {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
-
-
-def tested_images(trainer: SimpleTrainer, split: str) -> list[Datum]:
-    """Give the images of "test" or "val", in their order."""
-    dataset = trainer.dm.dataset
-    return list((dataset.val if split == "val" else dataset.test) or [])
 
 
 def hash_of_images(cfg: CfgNode, images: Sequence[Datum]) -> str:
@@ -129,7 +125,8 @@ class ResultsFile:
         evaluator = self.trainer.evaluator
         if isinstance(evaluator, Classification):
             content |= evaluator.counts()
-            self.add_conditions(content, tested_images(self.trainer, split), evaluator)
+            if isinstance(self.trainer, SarTrainer):  # others do not say what they tested
+                self.add_conditions(content, self.trainer.tested_items(), evaluator)
         content |= {
             "data_set": self.data_set,
             "trainer": self.cfg.TRAINER.NAME,
@@ -159,8 +156,6 @@ class ResultsFile:
 
     def add_conditions(self, content: dict[str, Any], items: Sequence[Datum], evaluator: Classification) -> None:
         """Add what was found of each sub-test and against the angles, and say the former."""
-        if [item.label for item in items] != evaluator.y_true:  # a loader or trainer with an order of its own
-            return
         hits = np.equal(evaluator.y_true, evaluator.y_pred)
         tests, angles = conditions.sub_tests(items, hits), conditions.by_angle(items, hits)
         if tests:

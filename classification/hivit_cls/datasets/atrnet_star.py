@@ -19,6 +19,7 @@ from hivit_cls.datasets.image_names import images_below, parsed
 from hivit_cls.datasets.split_files import Split
 from hivit_cls.names import readable
 from saratrx.errors import InputError, first_line
+from saratrx.files import is_file
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -31,6 +32,7 @@ SECTOR = 60  # degrees of azimuth that are for training in EOC-Azimuth, and that
 NAME = re.compile(r"(X|KU)_(HH|HV|VH|VV)_(15|30|45|60)_(\d\d?|[12]\d\d|3[0-5]\d|360)_\w+\.tif", re.IGNORECASE)
 EXAMPLE = "KU_HH_15_0_253993.tif (band, polarisation, depression, azimuth, number)"
 SCENE = re.compile(rb"<scene_name>([^<]{1,50})</scene_name>")
+LONGEST_XML = 1_000_000  # bytes that are searched
 SCENES = {  # as the XML may write them, letters alone: as the sub-tests are called
     "sandstone": "sandstone",
     "baresoil": "bare soil",
@@ -273,6 +275,8 @@ def scene_of(path: str) -> str:
 
     """
     place = f"{path[: -len('.tif')]}.xml"
+    if not is_file(place):
+        raise InputError(f"{place}: no such file; the scene of the image stands there")
     try:
         return _scene(place, os.stat(place).st_mtime_ns)  # noqa: PTH116
     except OSError as error:
@@ -281,7 +285,8 @@ def scene_of(path: str) -> str:
 
 @lru_cache(maxsize=200_000)
 def _scene(place: str, _: int) -> str:
-    said = SCENE.search(Path(place).read_bytes())
+    with Path(place).open("rb") as file:
+        said = SCENE.search(file.read(LONGEST_XML))
     name = said[1].decode("utf-8", "replace").strip() if said else ""
     scene = SCENES.get(re.sub("[^a-z]", "", name.lower()))
     if scene is None:

@@ -59,6 +59,11 @@ class SarTrainer(TrainerX):
             self.draw()
         return result
 
+    def tested_items(self) -> list[Datum]:
+        """Give the images of the last test, in the order in which they came."""
+        items = {item.impath: item for item in (self.dm.dataset.test or []) + (self.dm.dataset.val or [])}
+        return [items.get(path, Datum(path)) for path in self.tested["impath"]]
+
     def draw(self) -> None:
         """Draw the last test: PNG files in the output folder, and TensorBoard.
 
@@ -85,9 +90,7 @@ class SarTrainer(TrainerX):
         }
         if len(labels) >= pictures.FEWEST_POINTS:
             figures["features"] = pictures.features(pooled, labels, names)
-        items = {item.impath: item for item in (self.dm.dataset.test or []) + (self.dm.dataset.val or [])}
-        tested = [items.get(path, Datum()) for path in self.tested["impath"]]
-        for angle, points in conditions.by_angle(tested, predicted == labels).items():
+        for angle, points in conditions.by_angle(self.tested_items(), predicted == labels).items():
             figures[f"accuracy_{angle}"] = pictures.accuracy_against_angle(points, angle)
         for name, figure in figures.items():
             pixels = pictures.save(figure, Path(self.output_dir, f"{name}.png"))
