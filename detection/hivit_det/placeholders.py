@@ -20,6 +20,6 @@ def replace_placeholders() -> None:
 
 def texts_in(value: object) -> str:
     """Texts in a function, or in the constructor of a class."""
-    function = value.__init__ if isinstance(value, type) else value  # type: ignore[misc]
+    function = value.__init__ if isinstance(value, type) else value  # type: ignore[misc]  # of a class, whichever it is
     code = getattr(function, "__code__", None)
     return " ".join(word for word in code.co_consts if isinstance(word, str)) if code else ""
