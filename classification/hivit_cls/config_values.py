@@ -16,6 +16,7 @@ FOLDER_FILES = ("config.json", "model.safetensors")
 RANGES = {  # both ends are allowed
     "SEED": (-(2**31), 2**63 - 1),
     "INPUT.CROP_PADDING": (0, LARGEST_SIDE),
+    "INPUT.MIDDLE": (0, 100_000),
     "INPUT.CUTOUT_N": (0, 10_000),
     "INPUT.CUTOUT_LEN": (1, LARGEST_SIDE),
     "INPUT.GN_STD": (0, MANY),
@@ -65,7 +66,7 @@ CHOICES = {
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
     "MODEL.PRECISION": ("fp32", "bf16"),
-    "MODEL.POOLING": ("mean", "cls"),
+    "MODEL.POOLING": ("mean", "mean_std", "cls"),
     "TRAINER.MIM_FINETUNE.TUNE": ("all", "head", "last_k", "lora"),
     "TRAINER.MIM_FINETUNE.LR_STEP": ("epoch", "batch"),
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 import hivit_cls.baselines  # noqa: F401 -- registers them
 from dassl.modeling import BACKBONE_REGISTRY, build_backbone
 from hivit_cls.config_values import FOLDER
+from hivit_cls.pooling import WIDTHS, pool_tokens
 from hivit_cls.timm_encoder import build_timm_encoder, folder_id, load_weights, refuse_unknown
 from saratrx.checkpoint import load_encoder
 from saratrx.errors import InputError
@@ -26,17 +27,19 @@ class Classifier(HiViTClassifier):
     """HiViT for amplitude images, in two halves: `pool`, which pre-training has trained, and `classify`, which is new.
 
     Args:
+        pooling: of the tokens, see `pool_tokens`; `classify` takes "mean" alone.
         **kwargs: of `HiViTClassifier`.
 
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, pooling: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.out_features = self.num_features
+        self.pooling = pooling
+        self.out_features = self.num_features * WIDTHS[pooling]
 
     def pool(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [B, 1 or 3, H, W], amplitude in [0, 1] -> mean token [B, D], before any norm."""
-        return self.forward_features(images.expand(-1, 3, -1, -1)).mean(dim=1)
+        """Images [B, 1 or 3, H, W], amplitude in [0, 1] -> pooled tokens [B, D], before any norm."""
+        return pool_tokens(self.forward_features(images.expand(-1, 3, -1, -1)), self.pooling)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Mean tokens [B, D] -> logits [B, num_classes]."""
@@ -101,8 +104,10 @@ def refuse_bad_encoder(cfg: CfgNode) -> None:
             "MODEL.INIT_WEIGHTS names no checkpoint: give one, or MODEL.RANDOM_INIT True to do without; nothing is "
             "downloaded"
         )
-    if name in BACKBONE_REGISTRY.objects and cfg.MODEL.POOLING != "mean":
-        raise InputError(f"MODEL.POOLING {cfg.MODEL.POOLING}: {name} has no class token; choose mean")
+    if name in BACKBONE_REGISTRY.objects and cfg.MODEL.POOLING == "cls":
+        raise InputError(f"MODEL.POOLING cls: {name} has no class token; choose mean")
+    if name in BACKBONE_REGISTRY.objects and not is_ours(name) and cfg.MODEL.POOLING != "mean":
+        raise InputError(f"MODEL.POOLING {cfg.MODEL.POOLING}: {name} gives no tokens to pool; choose mean")
     weights_id(cfg)
 
 
@@ -144,6 +149,8 @@ def build_encoder(cfg: CfgNode, **kwargs: Any) -> Any:
             encoder: Any = build_timm_encoder(cfg)
         else:
             try:
+                if is_ours(name):
+                    kwargs["pooling"] = cfg.MODEL.POOLING
                 encoder = build_backbone(name, img_size=size, verbose=False, **kwargs)
             except ValueError as error:
                 raise InputError(f"INPUT.SIZE {size}: {error}") from error
@@ -189,9 +196,13 @@ class FrozenEncoder:
             "device": device.type,
             "torch": torch.__version__,
         }
+        if cfg.MODEL.MIRROR:
+            self.identity["mirror"] = True
         self.key = f"{self.identity} {cfg.MODEL.POOLING}"
         if is_ours(name):
-            self.width: int = SIZES[name.removeprefix("hivit_")]["embed_dim"]
+            self.width: int = SIZES[name.removeprefix("hivit_")]["embed_dim"] * WIDTHS[cfg.MODEL.POOLING]
+            if cfg.MODEL.POOLING != "mean":
+                self.identity["pooling"] = cfg.MODEL.POOLING
             return
         if name in BACKBONE_REGISTRY.objects:  # what its file says decides too
             self.identity["code"] = content_hash(inspect.getfile(BACKBONE_REGISTRY.get(name)))
@@ -218,8 +229,11 @@ class FrozenEncoder:
 
         """
         encoder = self.encoder()
+        pool, images = getattr(encoder, "pool", encoder), images.to(self.device)
         with precision(self.cfg, self.device):
-            pooled = getattr(encoder, "pool", encoder)(images.to(self.device)).float()
+            pooled = pool(images).float()
+            if self.cfg.MODEL.MIRROR:
+                pooled = (pooled + pool(images.flip(3)).float()) / 2
         if not torch.isfinite(pooled).all():
             raise FloatingPointError(
                 "the encoder's features are not finite: its weights, or MODEL.PRECISION, do not fit"

@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 PROTOCOL = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATALOADER.TRAIN_X.BATCH_SIZE", "TEST.FINAL_MODEL")
 # younger than protocols: said where they are not what they always were before
-SINCE_THEN = ("DATASET.MEASURED_SHARE", "TRAINER.MIM_FINETUNE.LR_STEP")
+SINCE_THEN = ("DATASET.MEASURED_SHARE", "INPUT.MIDDLE", "TRAINER.MIM_FINETUNE.LR_STEP")
 
 
 def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str) -> dict[str, Any]:
@@ -135,6 +135,7 @@ class ResultsFile:
             "encoder": {
                 "name": self.cfg.MODEL.BACKBONE.NAME,
                 "pooling": self.cfg.MODEL.POOLING,
+                "mirror": self.cfg.MODEL.MIRROR,
                 "weights": self.hash(weights_id),
             },
             "trained_parameters": sum(

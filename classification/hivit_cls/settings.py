@@ -24,6 +24,8 @@ ADDED_SINCE = {  # keys younger than runs that may go on
     "DATASET.DUPLICATES": "error",
     "DATASET.SPLIT_BY": "images",
     "DATASET.MEASURED_SHARE": 0.0,
+    "INPUT.MIDDLE": 0,
+    "MODEL.MIRROR": False,
     "MODEL.POOLING": "mean",
     "TRAINER.MIM_FINETUNE.TUNE": "all",
     "TRAINER.MIM_FINETUNE.LAST_K": 1,

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from dassl.modeling import BACKBONE_REGISTRY
 from hivit_cls.config_values import FOLDER, FOLDER_FILES
+from hivit_cls.pooling import WIDTHS, pool_tokens
 from saratrx.checkpoint import LoadReport, load_all, load_checkpoint
 from saratrx.errors import InputError, first_line
 from saratrx.files import content_hash
@@ -30,7 +31,7 @@ class TimmEncoder(nn.Module):
     Args:
         model: made with num_classes=0.
         name: of the model, for errors.
-        pooling: "mean" of the patch tokens, or "cls", the class token.
+        pooling: of the patch tokens, see `pool_tokens`, or "cls", the class token.
         mean: of the images that it was trained on, for each channel.
         std: likewise.
 
@@ -46,7 +47,7 @@ class TimmEncoder(nn.Module):
         if pooling == "cls" and not has_class_token:
             raise InputError(f"MODEL.POOLING cls: {name} has no class token; choose mean")
         self.prefix_tokens: int = getattr(model, "num_prefix_tokens", int(has_class_token))
-        self.out_features: int = model.num_features
+        self.out_features: int = model.num_features * WIDTHS[pooling]
         self.normalisation = {"mean": mean, "std": std}
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
@@ -68,8 +69,9 @@ class TimmEncoder(nn.Module):
         if not isinstance(found, torch.Tensor) or found.ndim not in (3, 4):
             raise InputError(f"{self.name} gives neither tokens nor a map of features: choose another encoder")
         if found.ndim == 3:
-            return found[:, 0] if self.pooling == "cls" else found[:, self.prefix_tokens :].mean(dim=1)
-        return found.mean(dim=(1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else (2, 3))
+            return found[:, 0] if self.pooling == "cls" else pool_tokens(found[:, self.prefix_tokens :], self.pooling)
+        is_channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        return pool_tokens(found.flatten(1, 2) if is_channels_last else found.flatten(2).mT, self.pooling)
 
 
 def refuse_unknown(name: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from small_sets import options, parse, vehicles
 from torchvision.transforms.v2 import functional
@@ -29,6 +30,7 @@ from saratrx.errors import InputError, exit_on_input_error
 pytestmark = pytest.mark.usefixtures("undrawn")
 VIT = {"embed_dim": 16, "depth": 2, "num_heads": 2, "img_size": 32, "patch_size": 8}
 CPU = torch.device("cpu")
+RANDOM = ("MODEL.RANDOM_INIT", True)
 
 
 def config(root, output, name, *opts, **kwargs):
@@ -106,7 +108,7 @@ def test_baselines_need_no_weights(tmp_path, name):
     root = vehicles(tmp_path)
     train.main(options(root, tmp_path / name, "MODEL.BACKBONE.NAME", name, trainer="kNN", flags=["--seed", 0]))
     found = json.loads((tmp_path / name / "results.json").read_text())
-    assert found["encoder"] == {"name": name, "pooling": "mean", "weights": "none"}
+    assert found["encoder"] == {"name": name, "pooling": "mean", "mirror": False, "weights": "none"}
     recipe = json.loads(next((tmp_path / name / "feature_bank").glob("*/recipe.json")).read_text())
     assert (recipe["backbone"], recipe["weights"], len(recipe["code"])) == (name, "none", 64)
 
@@ -174,6 +176,50 @@ def test_recipes_of_a_hivit_stay_as_they_were(tmp_path, checkpoint):
     assert list(found.identity) == ["weights", "backbone", "input size", "precision", "device", "torch"]
     assert found.width == 32
     assert encoder._frozen.get(found.key) is None  # made when it is first asked
+
+
+@pytest.mark.parametrize("name", ["hivit_micro", "vit_tiny_patch16_224", "resnet10t", "swin_tiny_patch4_window7_224"])
+def test_mean_and_deviation_of_tokens_over_an_image_and_its_mirror_image(tmp_path, name):
+    torch.manual_seed(5)
+    images = torch.rand(3, 1, 64, 64)
+    cfg = config(tmp_path, tmp_path, name, *RANDOM, "INPUT.SIZE", "(64, 64)", "MODEL.POOLING", "mean_std")
+    plain = encoder.FrozenEncoder(cfg, CPU)
+    model = plain.encoder()
+    with torch.no_grad():
+        inner = model if name == "hivit_micro" else model.model
+        mean, std = (0, 1) if name == "hivit_micro" else (model.mean, model.std)
+        tokens = inner.forward_features((images.expand(-1, 3, -1, -1) - mean) / std).numpy()
+    width = plain.width // 2
+    axis = next(place for place in range(1, tokens.ndim) if tokens.shape[place] == width)
+    tokens = np.moveaxis(tokens, axis, -1).reshape(3, -1, width)[:, 1 if name.startswith("vit") else 0 :]
+    expected = np.concatenate([tokens.mean(axis=1), tokens.std(axis=1)], axis=1)
+    np.testing.assert_allclose(plain(images), expected, rtol=1e-4, atol=1e-5)
+
+    both = encoder.FrozenEncoder(merged(cfg, "MODEL.MIRROR", True), CPU)
+    np.testing.assert_allclose(both(images), (plain(images) + plain(images.flip(3))) / 2, rtol=1e-5, atol=1e-6)
+    assert both.identity == plain.identity | {"mirror": True}
+    assert plain.identity["pooling"] == "mean_std"
+
+
+def merged(cfg, *words):
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list(list(words))
+    return cfg
+
+
+def test_the_middle_is_cut_after_the_data_sets_own(tmp_path):
+    picture = Image.fromarray(np.arange(40 * 48, dtype=np.uint16).reshape(40, 48).astype(np.uint8))
+    cfg = config(tmp_path, tmp_path, "raw_pixels", "INPUT.SIZE", "(8, 8)", "INPUT.MIDDLE", 8)
+    found = build_transform(cfg, is_train=False, centre_crop=32)(picture)
+    np.testing.assert_array_equal((found[0] * 255).round().numpy(), np.asarray(picture)[16:24, 20:28])
+
+
+@pytest.mark.parametrize("words", [("MODEL.POOLING", "mean_std"), ("MODEL.MIRROR", True)])
+def test_fine_tuning_knows_the_mean_token_alone(root, tmp_path, capsys, words):
+    words_ = ("MODEL.BACKBONE.NAME", "hivit_micro", *RANDOM, *words)
+    sentence = f"{words[0]} {words[1]}: MIM_finetune trains a head on the mean token alone; leave it out"
+    refused(capsys, root, tmp_path, words_, sentence, trainer="MIM_finetune")
 
 
 @pytest.mark.parametrize("trainer", ["MIM_linear", "kNN"])
@@ -257,7 +303,6 @@ def refused(capsys, root, output, words, sentence, trainer="kNN"):
     assert told.count("\n") == 1, told
 
 
-RANDOM = ("MODEL.RANDOM_INIT", True)
 WRONG = {
     ("vit_tiny_patch16_225", *RANDOM): "a model of timm, such as vit_tiny_patch16_224 or ",
     ("hf-hub:timm/vit_tiny_patch16_224", *RANDOM): "or local-dir:<folder>; nothing is downloaded",
@@ -266,7 +311,9 @@ WRONG = {
     ("resnet10t", *RANDOM, "MODEL.POOLING", "cls"): "MODEL.POOLING cls: resnet10t has no class token; choose mean",
     ("hog", "MODEL.POOLING", "cls"): "MODEL.POOLING cls: hog has no class token; choose mean",
     ("hivit_micro", *RANDOM, "MODEL.POOLING", "cls"): "MODEL.POOLING cls: hivit_micro has no class token",
-    ("hog", "MODEL.POOLING", "max"): "MODEL.POOLING max: unknown; choose one of mean, cls",
+    ("hog", "MODEL.POOLING", "mean_std"): "MODEL.POOLING mean_std: hog gives no tokens to pool; choose mean",
+    ("hog", "INPUT.MIDDLE", -1): "INPUT.MIDDLE -1: must be from 0 to 100000",
+    ("hog", "MODEL.POOLING", "max"): "MODEL.POOLING max: unknown; choose one of mean, mean_std, cls",
     ("hog", *RANDOM): "MODEL.RANDOM_INIT True: hog has no weights; leave it out",
     ("hog", "INPUT.SIZE", "(16, 16)"): "INPUT.SIZE (16, 16): hog takes 32 px or more",
     ("cait_xxs24_224", *RANDOM): "INPUT.SIZE (48, 48): does not fit cait_xxs24_224: it takes (224, 224) alone",

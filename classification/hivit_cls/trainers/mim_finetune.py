@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
@@ -30,6 +31,12 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
     With TUNE lora, checkpoints hold matrices and their low-rank changes apart, so that training resumes exactly; once
     it has ended, `model/merged.pth` holds the classifier with the changes added, as any other is saved.
     """
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        if cfg.MODEL.POOLING != "mean" or cfg.MODEL.MIRROR:
+            given = "MODEL.MIRROR True" if cfg.MODEL.MIRROR else f"MODEL.POOLING {cfg.MODEL.POOLING}"
+            raise InputError(f"{given}: MIM_finetune trains a head on the mean token alone; leave it out")
 
     def build_model(self) -> None:
         options = self.cfg.TRAINER.MIM_FINETUNE

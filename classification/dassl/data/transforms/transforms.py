@@ -79,7 +79,8 @@ def build_transform(
         modes = ", ".join(INTERPOLATION_MODES)
         raise InputError(f"INPUT.INTERPOLATION {cfg.INPUT.INTERPOLATION}: unknown; choose one of {modes}")
     crop = centre_crop_of(cfg) if centre_crop is None else centre_crop
-    steps: list[nn.Module] = [v2.CenterCrop(crop)] if crop else []
+    sides = [side for side in (crop, cfg.INPUT.get("MIDDLE", 0)) if side]
+    steps: list[nn.Module] = [v2.CenterCrop(side) for side in sides]
     steps += training_steps(cfg.INPUT, choices) if is_train else test_steps(cfg.INPUT)
     steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
     steps += steps_on_tensor(cfg.INPUT, choices, is_train)
