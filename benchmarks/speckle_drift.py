@@ -14,6 +14,7 @@ The rank correlation is Spearman's, with the linear-probe accuracies that SARATR
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from scipy.stats import spearmanr
@@ -26,6 +27,9 @@ from saratrx.checkpoint import encoder_weights, load_checkpoint, load_encoder, s
 from saratrx.command_line import Parser
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import write_json
+
+if TYPE_CHECKING:
+    from saratrx.hivit import HiViT
 
 Maps = Callable[[torch.Tensor], torch.Tensor]  # images [B, 1, S, S] in [0, 1] -> maps [B, C, h, w]
 
@@ -66,6 +70,11 @@ def features_of(path: Path, input_size: int) -> Maps:
     has_bias = any(key.endswith("relative_position_bias_table") for key in weights)
     model = HiViTClassifier(**SIZES[size], img_size=input_size, num_classes=0, rpe=has_bias).eval()
     load_encoder(model, path, NEW_PARTS)
+    return tokens_of(model)
+
+
+def tokens_of(model: "HiViT") -> Maps:
+    """Give what computes an encoder's last tokens, [B, D, patches, 1]."""
     return lambda images: model.forward_features(images.expand(-1, 3, -1, -1)).mT[..., None]
 
 

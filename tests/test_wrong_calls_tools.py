@@ -24,6 +24,7 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
     "benchmarks/shared_cores.py": [],
     "benchmarks/speckle_drift.py": ["{there}"],
     "benchmarks/survival.py": [],
+    "benchmarks/targets.py": ["{there}", "{there}/new"],
     "example/simulate.py": ["--output_dir", "{there}/new"],
     "example/fig_radarmap.py": ["--output", "{there}/new.png"],
 }
@@ -50,6 +51,10 @@ WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/loss_curves.py", "{there} --steps -5", "--steps -5: must be from 1"),
     ("benchmarks/loss_curves.py", "{there} --figure {there}/a.pth/x.png", "--figure"),
     ("benchmarks/loss_curves.py", "{there} --model x", "--model: invalid choice"),
+    ("benchmarks/targets.py", "{there} {there}/new", "no folder TRAIN in it"),
+    ("benchmarks/targets.py", "{there}/none {there}/new", "none: no such folder"),
+    ("benchmarks/targets.py", "{there} {there}/new --targets x", "--targets: invalid choice"),
+    ("benchmarks/targets.py", "{there} {there}/new --draws 11", "--draws 11: must be from 1 to 10"),
     ("benchmarks/memory.py", "--steps 0", "--steps 0: must be from 1"),
     ("benchmarks/memory.py", "--chips many", "--chips: invalid int value"),
     ("benchmarks/pretrain.py", "--batch_size 8 1000000", "--batch_size 1000000: must be from 1 to 16384"),
@@ -162,6 +167,6 @@ def test_shell_scripts(script, tmp_path):
 
 def test_all_scripts_are_tried():
     paths = [path for folder in ("benchmarks", "example") for path in (ROOT / folder).glob("*.py")]
-    modules = {"benchmarks/machine.py", "example/radar.py", "example/targets.py"}
+    modules = {"benchmarks/machine.py", "benchmarks/supervised.py", "example/radar.py", "example/scatterers.py"}
     # large_scene.py takes its options as all benchmarks do, but brings MMDetection
     assert {str(path.relative_to(ROOT)) for path in paths} - modules - {"benchmarks/large_scene.py"} == SCRIPTS.keys()
