@@ -7,6 +7,7 @@ shape L: multiplicative speckle. Where the clutter's mean follows a gamma textur
 Electronics Letters 17, 1981).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, stats
 
-from targets import Scatterers, Target
+from scatterers import Scatterers, Target
 
 Array = NDArray[Any]
 NOISE = 0.02  # intensity of receiver noise; grass has 1
@@ -197,21 +198,28 @@ def urban(shape: tuple[int, int], radar: Radar, rng: np.random.Generator) -> tup
     return ground, height, response
 
 
-def image(response: Array, clutter: Array, height: Array, radar: Radar, rng: np.random.Generator) -> Array:
-    """Amplitude [H, W] of a scene.
+def looks(response: Array, clutter: Array, height: Array, radar: Radar, rng: np.random.Generator) -> Iterator[Array]:
+    """Give the looks of a scene one by one, complex [H, W].
 
     Args:
         response: complex [H, W], what scatters coherently.
         clutter: mean intensity [H, W] of the ground.
         height: [H, W] m, casts the shadows.
+        radar: what looks, and how often.
+        rng: of the speckle.
 
     """
     lit = np.where(shadow(height, radar), 0.0, clutter) + NOISE
     band = np.outer(*(taylor_band(n, radar.spacing, radar.resolution) for n in clutter.shape))
     band /= np.sqrt((band**2).mean())  # keeps the mean intensity
-    intensity = np.zeros(clutter.shape)
     for _ in range(radar.looks):
         white = (rng.standard_normal(clutter.shape) + 1j * rng.standard_normal(clutter.shape)) / np.sqrt(2)
-        look = response + np.fft.ifft2(np.fft.fft2(np.sqrt(lit) * white) * band)
+        yield response + np.fft.ifft2(np.fft.fft2(np.sqrt(lit) * white) * band)
+
+
+def image(response: Array, clutter: Array, height: Array, radar: Radar, rng: np.random.Generator) -> Array:
+    """Amplitude [H, W] of a scene over all `looks`, whose arguments it has."""
+    intensity = np.zeros(clutter.shape)
+    for look in looks(response, clutter, height, radar, rng):
         intensity += look.real**2 + look.imag**2
     return np.sqrt(intensity / radar.looks)

@@ -2,12 +2,15 @@
 
     python simulate.py --output_dir simulated
 
-Everything follows from scattering centres, layover, shadow, clutter and speckle (`targets.py`, `radar.py`), and a seed
-always writes the same files. The data is for trying the code; no figure on it says anything about real radar images.
+Everything follows from scattering centres, layover, shadow, clutter and speckle (`scatterers.py`, `radar.py`), and a
+seed always writes the same files. The data is for trying the code; no figure on it says anything about real radar
+images.
 
     simulated/chips/{TRAIN,TEST}/<class>/*.jpeg        depression angles 17 and 15 degrees
     simulated/scenes/images/{train,test}/*.png         grass and villages with vehicles, sea with ships
     simulated/scenes/annotations/{train,test}.json     COCO; categories vehicle and ship, `type` names the kind
+    simulated/formats/chip.{npy,000}                   a complex chip, also in the form of MSTAR's raw chips
+    simulated/formats/scene.tif                        a scene of 16 bits with map coordinates
     simulated/classes.png                              one example a class
 """
 
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -28,14 +32,16 @@ from radar import Radar
 from saratrx.command_line import at_least, between, option, parse
 from saratrx.errors import exit_on_input_error, raise_problems
 from saratrx.files import refused_if_unwritable, try_writing
-from targets import SHIPS, VEHICLES, Target, scatterers
+from scatterers import SHIPS, VEHICLES, Target, scatterers
 
 CHIP = 128  # px
 SCENE = 512  # px
 GAIN = 32.0  # grey levels of the amplitude 1, about that of grass; the same for all images
 DEPRESSION = {"TRAIN": 17.0, "TEST": 15.0}  # degrees, as in MSTAR's standard operating condition
+MSTAR_HEADER = 512  # bytes
 CATEGORIES = ("vehicle", "ship")
 KINDS = ("grass", "urban", "sea")
+Boxes = list[tuple[Target, tuple[float, ...]]]
 MOST_LOOKS, MOST_IMAGES = 1000, 100_000
 
 
@@ -49,21 +55,32 @@ def to_grey(amplitude: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(np.clip(amplitude * GAIN, 0, 255)).astype(np.uint8)
 
 
-def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Make a vehicle in a meadow, near the middle of the chip: uint8 [128, 128]; `azimuth` in degrees."""
+def place_chip(
+    target: Target, azimuth: float, radar: Radar, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Place a vehicle in a meadow, near the middle of the chip: what `radar.looks` needs, each [128, 128]."""
     shape, turn = (CHIP, CHIP), np.radians(azimuth)
     centre = tuple(CHIP / 2 * radar.spacing + rng.uniform(-1, 1, 2))
     response = physics.target_response(scatterers(target), centre, turn, radar, shape)
     height = physics.target_height(target, centre, turn, radar, shape)
     clutter = physics.grass(shape, radar, rng)
     clutter[height > 0] *= 0.5
-    return to_grey(physics.image(response, clutter, height, radar, rng))
+    return response, clutter, height
 
 
-def make_scene(
-    kind: str, looks: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[tuple[Target, tuple[float, ...]]]]:
+def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Make a chip of a vehicle: uint8 [128, 128]; `azimuth` in degrees."""
+    return to_grey(physics.image(*place_chip(target, azimuth, radar, rng), radar, rng))
+
+
+def make_scene(kind: str, looks: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes]:
     """Make a scene, uint8 [512, 512], and its targets with boxes (x, y, width, height) in pixels."""
+    amplitude, found = scene_amplitude(kind, looks, rng)
+    return to_grey(amplitude), found
+
+
+def scene_amplitude(kind: str, looks: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], Boxes]:
+    """Make a scene, amplitude [512, 512], and its targets with boxes."""
     shape = (SCENE, SCENE)
     radar = Radar(looks=looks)
     if kind == "sea":
@@ -76,7 +93,7 @@ def make_scene(
         clutter = (physics.sea if kind == "sea" else physics.grass)(shape, radar, rng)
 
     kinds = SHIPS if kind == "sea" else VEHICLES
-    found: list[tuple[Target, tuple[float, ...]]] = []
+    found: Boxes = []
     taken = height > 0
     for _ in range(int(rng.integers(2, 9))):
         target = kinds[rng.integers(len(kinds))]
@@ -92,7 +109,7 @@ def make_scene(
         clutter[solid > 0] *= 0.5
         height = np.maximum(height, solid)
         found.append((target, physics.target_box(target, centre, azimuth, radar)))
-    return to_grey(physics.image(response, clutter, height, radar, rng)), found
+    return physics.image(response, clutter, height, radar, rng), found
 
 
 def write_chips(folder: Path, per_class: dict[str, int], looks: int, seed: int) -> None:
@@ -138,6 +155,33 @@ def write_scenes(folder: Path, per_part: dict[str, int], looks: int, seed: int) 
         categories = [{"id": i, "name": name} for i, name in enumerate(CATEGORIES, start=1)]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (folder / "annotations" / f"{part}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def write_formats(folder: Path, looks: int, seed: int) -> None:
+    """Write a complex chip as `.npy` and as MSTAR's raw chips are, and a scene as GeoTIFF of 16 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    radar, target, azimuth = Radar(depression=DEPRESSION["TRAIN"]), VEHICLES[0], 35.0
+    rng = generator(seed, "formats", target.name)
+    chip = next(physics.looks(*place_chip(target, azimuth, radar, rng), radar, rng)).astype(np.complex64)
+    np.save(folder / "chip.npy", chip)
+    fields = {
+        "PhoenixHeaderLength": f"{MSTAR_HEADER:05d}",
+        "NumberOfColumns": CHIP,
+        "NumberOfRows": CHIP,
+        "TargetType": target.name,
+        "TargetAz": azimuth,
+        "DesiredDepression": radar.depression,
+        "RangePixelSpacing": radar.spacing,
+        "CrossRangePixelSpacing": radar.spacing,
+    }
+    lines = ["[PhoenixHeaderVer01.04]", *(f"{key}= {value}" for key, value in fields.items()), "[EndofPhoenixHeader]"]
+    values = np.stack([np.abs(chip), np.angle(chip)]).astype(">f4")
+    (folder / "chip.000").write_bytes("\n".join([*lines, ""]).encode().ljust(MSTAR_HEADER) + values.tobytes())
+    amplitude, _ = scene_amplitude("grass", looks, generator(seed, "formats", "grass"))
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(radar.spacing, 0, 5e5, 0, -radar.spacing, 5e6)}
+    how = {"width": SCENE, "height": SCENE, "count": 1, "dtype": "uint16", "compress": "deflate"}
+    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", **how, **place) as file:
+        file.write(np.rint(np.clip(amplitude * 100 * GAIN, 0, 65535)).astype(np.uint16), 1)
 
 
 def draw_classes(path: Path, looks: int, seed: int) -> None:
@@ -187,6 +231,7 @@ def main() -> None:
     with refused_if_unwritable(folder):
         write_chips(folder / "chips", dict(zip(DEPRESSION, options.chips, strict=True)), looks, seed)
         write_scenes(folder / "scenes", dict(zip(("train", "test"), options.scenes, strict=True)), looks, seed)
+        write_formats(folder / "formats", looks, seed)
         draw_classes(folder / "classes.png", looks, seed)
     print(f"{10 * sum(options.chips)} chips and {sum(options.scenes)} scenes in {folder}")
 

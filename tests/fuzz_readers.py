@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.control
+import sar_writers
+import scipy.io
 import torch
 import yaml
 from fuzz import Reader
@@ -44,7 +46,7 @@ from hivit_mae.run.begin import new_state
 from hivit_mae.run.options import ModelOptions
 from hivit_mae.run.run_log import drop_lines_after
 from hivit_mae.run.training_state import Checkpoints
-from saratrx import sar_image
+from saratrx import sar_files, sar_image
 from saratrx.checkpoint import load_checkpoint, load_encoder
 from saratrx.hivit import SIZES, HiViTClassifier
 
@@ -87,7 +89,9 @@ def tiff(values: Any, **how: Any) -> bytes:
     count, height, width = values.shape
     colormap, tags = how.pop("colormap", None), how.pop("tags", {})
     with MemoryFile() as memory:
-        with memory.open(driver="GTiff", height=height, width=width, count=count, dtype=values.dtype, **how) as file:
+        with memory.open(
+            driver=how.pop("driver", "GTiff"), height=height, width=width, count=count, dtype=values.dtype, **how
+        ) as file:
             file.write(values)
             file.update_tags(**tags)
             if colormap:
@@ -158,6 +162,21 @@ def read_scene(path: Path) -> str:
     return digest(*parts, scene.crs, scene.map_coordinates([(0.0, 0.0), (5.0, 6.0)]))
 
 
+def has_package(name: str) -> bool:
+    """Whether a package of the extra `products` is there."""
+    return importlib.util.find_spec(name) is not None
+
+
+def read_image(path: Path) -> str:
+    """Read an image to grey, by the channel that is there or the span, with its facts and a window."""
+    with sar_files.open(path) as image:
+        facts = (image.channels, image.pixel_spacing, image.sensor, image.geolocation, image.metadata, image.warnings)
+        channel = None if len(image.channels) == 1 else sar_files.SPAN
+        height, width = image.shape
+        window = ((height // 2, height), (width // 2, width))
+        return digest(sar_image.read(path, channel=channel), image.read(window, channel), *facts)
+
+
 def image_readers() -> list[Reader]:
     """Images."""
     grey = Image.fromarray(GREY)
@@ -182,12 +201,47 @@ def image_readers() -> list[Reader]:
         "complex.npy": npy(AMPLITUDE * 1j),
         "order.npy": npy(np.asfortranarray(AMPLITUDE.astype(">i4"))),
     }
+    phase = (AMPLITUDE % 6).astype(np.float32)
+    complex_values = (AMPLITUDE * np.exp(1j * phase)).astype(np.complex64)
+    chips = {
+        "a.000": sar_writers.mstar(AMPLITUDE, phase),
+        "b.015": sar_writers.mstar(AMPLITUDE, phase, native=b"native" * 40),
+    }
+    beside = {"azimuth": 12.5, "target": "t72", "notes": {"a": 1}, "axis": np.arange(9.0)}
+    matlab = {
+        f"{name}.mat": written(
+            lambda path, v=values, p=packed: scipy.io.savemat(path.open("wb"), v | beside, do_compression=p)
+        )
+        for name, values, packed in (
+            ("complex", {"complex_img": complex_values}, True),
+            ("plain", {"complex_img": complex_values}, False),
+            ("sixteen", {"HH": AMPLITUDE.astype(np.uint16)}, True),
+        )
+    }
+    archives = {
+        "one.npz": written(lambda path: np.savez(path.open("wb"), image=complex_values, azimuth=3)),
+        "packed.npz": written(lambda path: np.savez_compressed(path.open("wb"), HH=AMPLITUDE, name="t72")),
+    }
+    jpeg_2000 = {
+        "grey.jp2": tiff(np.tile(GREY, (3, 3)), driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES"),
+        "sixteen.jp2": tiff(AMPLITUDE.astype(np.uint16), driver="JP2OpenJPEG"),
+    }
+    products = has_package("sarkit") and {
+        "single.nitf": written(lambda path: sar_writers.sicd(path, complex_values, "RE32F_IM32F")),
+        "grey.ntf": written(lambda path: sar_writers.sidd(path, [GREY], "MONO8I")),
+        "sixteen.ntf": written(lambda path: sar_writers.sidd(path, [AMPLITUDE.astype(np.uint16)] * 2, "MONO16I")),
+    }
+    hdf = has_package("h5py") and {
+        "complex.mat": written(
+            lambda path: sar_writers.matlab_73(path, {"complex_img": complex_values, "azimuth": 3.0})
+        ),
+        "sixteen.mat": written(lambda path: sar_writers.matlab_73(path, {"HH": AMPLITUDE.astype(np.uint16)})),
+    }
     suffixes = tuple(sorted(sar_image.EXTENSIONS))
     kinds = {"PNG": pngs, "JPEG": jpegs, "BMP": bmps, "TIFF": tiffs(), "NPY": arrays}
-    readers = [
-        Reader(f"image: {kind}", files, lambda path: digest(sar_image.read(path)), suffixes=suffixes)
-        for kind, files in kinds.items()
-    ]
+    kinds |= {"MSTAR": chips, "MATLAB": matlab, "NPZ": archives, "JPEG 2000": jpeg_2000}
+    kinds |= {kind: files for kind, files in (("NITF", products), ("MATLAB 7.3", hdf)) if files}
+    readers = [Reader(f"image: {kind}", files, read_image, suffixes=suffixes) for kind, files in kinds.items()]
     hostile = {
         "a.npy": npy(np.array([Runs(), 1], object)),
         "b.npy": pickle.dumps(Runs()),

@@ -1,4 +1,5 @@
 import os
+from dataclasses import dataclass
 
 import cv2
 import golden
@@ -7,9 +8,10 @@ import pytest
 import rasterio
 from PIL import Image
 
-from saratrx import sar_image
+from saratrx import sar_files, sar_image
+from saratrx.command_line import parse
 from saratrx.errors import InputError
-from saratrx.grey_scale import GreyScale
+from saratrx.grey_scale import REMAPS, GreyScale, Remap, doubts
 from saratrx.sar_image import ImageError, read, to_uint8
 
 RNG = np.random.default_rng(0)
@@ -256,10 +258,6 @@ def test_a_tiff_is_read_by_no_other_format_and_without_files_beside_it(tmp_path)
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     with pytest.raises(ImageError, match=r"a\.png"):
         read(tmp_path / "a.png")
-    np.savez(tmp_path / "b.npz", a=GREY)
-    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
-    with pytest.raises(ImageError, match=r"b\.npy cannot be read as an array"):
-        read(tmp_path / "b.npy")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.bmp"])
@@ -283,3 +281,112 @@ def test_large_images_are_remapped_in_strips_like_small_ones():
     values = RNG.gamma(2.0, 100.0, (2000, 2040)).astype(np.float32)
     scale = GreyScale.of(values)
     assert np.array_equal(to_uint8(values), scale.grey(values))
+
+
+def remapped(values, remap):
+    """Each remap written out, for amplitudes above 0 of which none is no data."""
+    amplitude = np.abs(values).astype(np.float64)
+    ordered = np.sort(amplitude.ravel())
+    place = 0.995 * (len(ordered) - 1)
+    low = int(place)
+    white = ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
+    share = np.minimum(amplitude / white, 1)
+    mean = ordered.mean()
+    as_density = 30 + 225 * (np.log10(amplitude) - np.log10(0.8 * mean)) / np.log10(40)
+    grey = {
+        "percentile": 255 * share,
+        "linear": 255 * amplitude / ordered[-1],
+        "sqrt": 255 * share**0.5,
+        "decibel": 255 * (20 * np.log10(share) + 50) / 50,
+        "log": 255 * np.log(1 + share) / np.log(2),
+        "density": as_density,
+        "pedf": np.where(np.minimum(as_density, 255) > 128, (np.minimum(as_density, 255) + 128) / 2, as_density),
+    }
+    return grey[remap].clip(0, 255)
+
+
+@pytest.mark.parametrize("remap", REMAPS)
+@pytest.mark.parametrize("values", [AMPLITUDE, SIXTEEN // 2 + 1, AMPLITUDE * np.exp(1j * AMPLITUDE) / 1e4])
+def test_remaps_are_as_their_formulas(tmp_path, remap, values):
+    np.save(tmp_path / "a.npy", values)
+    grey = read(tmp_path / "a.npy", remap=remap)
+    assert np.abs(grey - remapped(values, remap)).max() <= 0.51  # rounding
+    assert len(np.unique(grey)) > 50
+
+
+@pytest.mark.parametrize("remap", REMAPS)
+def test_remaps_of_odd_images(remap):
+    assert not to_uint8(np.zeros((9, 9), np.float32), remap).any()
+    assert len(np.unique(to_uint8(np.full((9, 9), 7.0), remap))) == 1
+    negative = to_uint8(np.full((9, 9), -7.0), remap)
+    assert not negative.any()
+    with pytest.raises(ValueError, match="no finite value"):
+        to_uint8(np.full((2, 2), np.nan), remap)
+    point = np.zeros((100, 100), np.uint16)
+    point[50, 50] = 900
+    assert to_uint8(point, remap).argmax() == 5050
+    holes = AMPLITUDE.copy()
+    holes[:3], holes[3, :4], holes[4, 0] = np.nan, np.inf, -np.inf
+    grey = to_uint8(holes, remap)
+    assert not grey[:3].any() and not grey[3, :4].any() and not grey[4, 0]
+    seen = np.isfinite(holes)
+    assert np.array_equal(grey[seen], to_uint8(holes[seen], remap))
+    filled = AMPLITUDE.copy()
+    filled[:6] = 0  # what the radar did not see
+    assert np.array_equal(to_uint8(filled, remap)[6:], to_uint8(AMPLITUDE[6:], remap))
+    order = np.argsort(AMPLITUDE.ravel())
+    assert (np.diff(to_uint8(AMPLITUDE, remap).ravel()[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("remap", REMAPS[1:])
+def test_no_remap_but_percentile_gives_negative_values_grey(remap):
+    values, dark = AMPLITUDE.copy(), AMPLITUDE.copy()
+    values[:4] *= -1
+    dark[:4] = 1e-30
+    grey = to_uint8(values, remap)
+    assert not grey[:4].any()
+    assert np.array_equal(grey, to_uint8(dark, remap))
+
+
+@pytest.mark.parametrize("remap", REMAPS)
+def test_8_bits_stay_as_they_are_under_every_remap(tmp_path, remap):
+    write_tiff(tmp_path / "a.tif", GREY)
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", GREY)
+    for name in ("a.tif", "a.png", "a.npy"):
+        assert np.array_equal(read(tmp_path / name, remap=remap), GREY)
+    assert np.array_equal(sar_image.decode("a.png", (tmp_path / "a.png").read_bytes(), remap=remap), GREY)
+
+
+def test_values_that_can_be_no_amplitudes_are_doubted():
+    assert doubts(AMPLITUDE) == doubts(AMPLITUDE * 1j) == doubts(np.full((3, 3), np.nan)) == []
+    assert "95% of the values are negative, as decibels" in doubts(np.linspace(-95, 5, 101)[:100])[0]
+    saturated = SIXTEEN // 2
+    saturated[0, :7] = 65535
+    (said,) = doubts(saturated)
+    assert said.startswith("1.2% of the values are 65,535, the largest of uint16")
+    saturated[0, :2] = 0
+    assert doubts(saturated) == []
+    as_read = np.where(saturated == 0, np.nan, saturated)
+    as_read[1] = 65535
+    assert "saturated" in doubts(as_read, np.dtype(np.uint16))[0]
+
+
+def test_an_open_image_tells_its_doubts_by_channel(tmp_path):
+    write_tiff(tmp_path / "a.tif", np.stack([AMPLITUDE, DECIBELS - 90]))
+    with sar_files.open(tmp_path / "a.tif") as image:
+        (said,) = image.warnings
+    assert said.startswith("band2: 100% of the values are negative")
+
+
+def test_the_remap_option():
+    @dataclass(frozen=True)
+    class Options:
+        """Images."""
+
+        remap: Remap = sar_image.remap_option()  # noqa: RUF009 -- makes a field
+
+    assert parse([Options], "Try.", [])[0].remap == "percentile"
+    assert parse([Options], "Try.", ["--remap", "density"])[0].remap == "density"
+    with pytest.raises(SystemExit):
+        parse([Options], "Try.", ["--remap", "other"])

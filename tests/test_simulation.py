@@ -10,7 +10,8 @@ from PIL import Image
 import radar
 import simulate
 from radar import Radar
-from targets import SHIPS, VEHICLES, Scatterers, scatterers
+from saratrx import sar_files
+from scatterers import SHIPS, VEHICLES, Scatterers, scatterers
 
 FLAT = (256, 256)
 
@@ -156,3 +157,13 @@ def test_the_same_seed_writes_the_same_files(tmp_path, monkeypatch):
     assert {a["image_id"] for a in boxes["annotations"]} <= ids
     assert {a["type"] for a in boxes["annotations"]} <= {k.name for k in VEHICLES + SHIPS}
     assert "classes.png" in first
+
+    formats = tmp_path / "a/formats"
+    chip = np.load(formats / "chip.npy")
+    with sar_files.open(formats / "chip.000") as image:
+        assert np.allclose(image.read(), chip, rtol=1e-5)
+        assert image.metadata["target"] == VEHICLES[0].name
+        assert (image.metadata["depression"], image.pixel_spacing) == (17, (Radar().spacing,) * 2)
+    with sar_files.open(formats / "scene.tif") as image:
+        assert (image.shape, image.dtype, image.geolocation["crs"]) == ((512, 512), np.uint16, "EPSG:32633")
+        assert image.warnings == []
