@@ -26,6 +26,18 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
     "benchmarks/survival.py": [],
     "benchmarks/targets.py": ["{there}", "{there}/new"],
     "example/simulate.py": ["--output_dir", "{there}/new"],
+    "example/fig_found.py": [
+        "--truth",
+        "{there}/a.pth",
+        "--images",
+        "{there}",
+        "--found",
+        "{there}",
+        "--names",
+        "a",
+        "--output",
+        "{there}/new.png",
+    ],
     "example/fig_radarmap.py": ["--output", "{there}/new.png"],
 }
 WRONG = [  # script, words, and a part of the sentence

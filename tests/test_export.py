@@ -1,0 +1,61 @@
+"""An encoder in the layout of timm and Hugging Face."""
+
+import json
+import runpy
+import sys
+
+import pytest
+import timm
+import torch
+
+from saratrx.checkpoint import load_checkpoint, load_encoder, save_checkpoint
+from saratrx.errors import InputError
+from saratrx.export import export
+from saratrx.hivit import SIZES, HiViTClassifier
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    model = HiViTClassifier(**SIZES["micro"], img_size=64, num_classes=0)
+    weights = model.state_dict() | {"mask_token": torch.zeros(1, 1, 32), "decoder_embed.bias": torch.ones(8)}
+    del weights["fc_norm.weight"], weights["fc_norm.bias"]
+    save_checkpoint(tmp_path / "checkpoint-3.pth", model=weights, epoch=3)
+    return tmp_path / "checkpoint-3.pth"
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.float16, 5e-3)])
+def test_timm_opens_it(tmp_path, checkpoint, dtype, error):
+    config = export(checkpoint, tmp_path / "new/folder", dtype)
+    assert json.loads(json.dumps(config)) == json.loads((tmp_path / "new/folder/config.json").read_text())
+    found = timm.create_model(f"local-dir:{tmp_path / 'new/folder'}", pretrained=True).eval()
+    ours = HiViTClassifier(**SIZES["micro"], img_size=64, num_classes=0).eval()
+    load_encoder(ours, checkpoint, missing_ok=("fc_norm.",))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(found(images), ours(images), rtol=0, atol=error)
+    again = HiViTClassifier(**SIZES["micro"], img_size=96, num_classes=0)
+    report = load_encoder(again, tmp_path / "new/folder/model.safetensors")  # as any checkpoint
+    assert report.resized == ["absolute_pos_embed"]
+
+
+def test_what_is_no_whole_encoder_is_refused(tmp_path, checkpoint):
+    weights = load_checkpoint(checkpoint)["model"]
+    too_large = {"patch_embed.norm.weight": torch.full((8,), 1e6)}
+    for changed, sentence in (
+        ({"absolute_pos_embed": torch.zeros(1, 16, 48)}, "is of no known size of HiViT"),
+        ({"blocks.2.norm.bias": None}, "lacks blocks.2.norm.bias"),
+        (too_large, "not finite"),
+    ):
+        merged = {key: value for key, value in (weights | changed).items() if value is not None}
+        save_checkpoint(tmp_path / "bad.pth", model=merged)
+        with pytest.raises(InputError, match=sentence):
+            export(tmp_path / "bad.pth", tmp_path / "out", torch.float16)
+        assert not (tmp_path / "out").exists()
+
+
+def test_command(tmp_path, checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["export", str(checkpoint), str(tmp_path / "out"), "--half"])
+    monkeypatch.delitem(sys.modules, "saratrx.export")
+    runpy.run_module("saratrx.export", run_name="__main__")
+    assert "hivit_micro_patch16_224, 64 px" in capsys.readouterr().out
