@@ -5,6 +5,7 @@ or complex, goes through one documented remap, `grey_scale.GreyScale`. `sar_file
 chosen by the file's first bytes. What is larger than `max_pixels` is refused before it is decoded.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,19 +42,20 @@ __all__ = [
     "open_tiff",
     "read",
     "remap_option",
+    "scale_of",
     "to_uint8",
 ]
 
 EXTENSIONS = frozenset(  # compared in lower case
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy", ".npz", ".mat", ".nitf", ".ntf", ".jp2"}
 )
-MSTAR_EXTENSIONS = frozenset(f".{number:03d}" for number in range(27))
+WITH_MSTAR = EXTENSIONS | {f".{number:03d}" for number in range(27)}
 TIFF_STARTS = tuple(start for start, _, name in sar_files.READERS if name == "GeoTiff")
 
 
 def is_image_name(name: str | Path) -> bool:
     """Whether a file is called as images are: by one of EXTENSIONS, or .000 to .026 as MSTAR's raw chips."""
-    return Path(name).suffix.lower() in EXTENSIONS | MSTAR_EXTENSIONS
+    return os.path.splitext(name)[1].lower() in WITH_MSTAR  # noqa: PTH122 -- for millions of names, ten times faster
 
 
 def remap_option() -> Any:
@@ -104,15 +106,20 @@ def to_grey(image: SarImage, remap: Remap = "percentile", channel: str | int | N
     """Bring an open image to uint8 [H, W], strip by strip; raises ImageError."""
     height, width = image.shape
     check_pixels(image.name, height, width)
-    scale = None
-    if not image.is_eight_bit(channel):
-        with refused(image.name):
-            scale = GreyScale.of(image.sample(channel), is_no_data_declared=image.is_no_data_declared, remap=remap)
+    scale = scale_of(image, remap, channel)
     grey = np.empty((height, width), np.uint8)
     for rows in strips(height, width, multiple_of=image.block_rows):
         values = image.read(((rows.start, rows.stop), (0, width)), channel)
         grey[rows] = values if scale is None else scale.grey(values)
     return grey
+
+
+def scale_of(image: SarImage, remap: Remap = "percentile", channel: str | int | None = None) -> GreyScale | None:
+    """Find the grey scale of an open image; None if it has grey values already. Raises ImageError."""
+    if image.is_eight_bit(channel):
+        return None
+    with refused(image.name):
+        return GreyScale.of(image.sample(channel), is_no_data_declared=image.is_no_data_declared, remap=remap)
 
 
 def check_file(path: Path) -> None:

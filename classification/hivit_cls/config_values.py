@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from saratrx.errors import raise_problems
 from saratrx.files import is_file
+from saratrx.grey_scale import REMAPS
 
 LARGEST_SIDE = 4096  # pixels of an input
 MANY = 10**9
@@ -63,6 +64,7 @@ BELOW_ONE = (
     "TRAINER.MIM_FINETUNE.LABEL_SMOOTHING",
 )
 CHOICES = {
+    "INPUT.REMAP": REMAPS,
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
     "MODEL.PRECISION": ("fp32", "bf16"),

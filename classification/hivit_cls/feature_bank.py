@@ -1,15 +1,16 @@
 """Features of images under a frozen encoder, computed once and kept on disk.
 
-A bank is a folder, named by all that decides a feature but the image: weights, encoder, transform, input size,
-precision, device, PyTorch. In it, `recipe.json` says what these are, and each `*.safetensors` holds some images'
-features with the hashes of the images' contents. A file's own name is the hash of what it holds, so that damage shows.
-It is written in one step and never changed, so any number of runs can read and add at once; what two of them add twice
-does no harm.
+A bank is a folder, named by all that decides a feature but the image: weights, encoder, how images are read,
+transform, input size, precision, device, PyTorch. In it, `recipe.json` says what these are, and each `*.safetensors`
+holds some images' features with the hashes of the images' contents. A file's own name is the hash of what it holds, so
+that damage shows. It is written in one step and never changed, so any number of runs can read and add at once; what two
+of them add twice does no harm.
 """
 
 import hashlib
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from dassl.data.data_manager import Batch
 from dassl.data.datasets import Datum
 from dassl.data.transforms import is_random
 from dassl.data.transforms.transforms import Transform
-from dassl.utils import mkdir_if_missing, write_json
+from dassl.utils import AS_DEFAULT, Reading, mkdir_if_missing, write_json
 from dassl.utils.progress import Progress
 from hivit_cls.encoder import FrozenEncoder
 from saratrx.cores import available
@@ -47,7 +48,8 @@ class FeatureBank:
     """The features of one recipe.
 
     Args:
-        encoder: computes what is missing; of its config FEATURE_BANK_DIR, OUTPUT_DIR and DATALOADER are used.
+        encoder: computes what is missing; of its config FEATURE_BANK_DIR, OUTPUT_DIR, DATALOADER and
+            INPUT are used.
         transform: of a Pillow image to [1, H, W]; its text is part of the recipe.
 
     """
@@ -55,6 +57,9 @@ class FeatureBank:
     def __init__(self, encoder: FrozenEncoder, transform: Transform) -> None:
         self.cfg, self.encoder, self.transform = encoder.cfg, encoder, transform
         recipe = encoder.identity | {"transform": str(transform), "format": FORMAT}
+        reading = Reading.of(self.cfg)
+        if reading != AS_DEFAULT:  # which banks had before there was another
+            recipe |= asdict(reading)
         name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(self.cfg.FEATURE_BANK_DIR or Path(self.cfg.OUTPUT_DIR, "feature_bank"), name)
         mkdir_if_missing(self.folder)

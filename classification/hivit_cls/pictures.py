@@ -23,8 +23,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 from torchvision.transforms.v2.functional import center_crop, resize
 
+from dassl.utils import AS_DEFAULT, Reading
 from hivit_cls.names import readable
-from saratrx import sar_image
 from saratrx.files import refused_if_unwritable, write_bytes
 
 BOXES_ALONE = "Last Resort High-Efficiency"  # Matplotlib's font that has a box for every sign
@@ -126,7 +126,9 @@ class Mistake:
     probability: float
 
 
-def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int) -> Figure:
+def mistakes(
+    surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int, reading: Reading = AS_DEFAULT
+) -> Figure:
     """Draw the most confident mistakes, images with their true and predicted class.
 
     Args:
@@ -134,6 +136,7 @@ def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int
         wrong: number of all mistakes.
         total: number of all images.
         centre_crop: side in pixels of what is shown of an image, 0 for all.
+        reading: how images are read.
 
     """
     rows = max(1, -(-len(surest) // COLUMNS))
@@ -141,7 +144,7 @@ def mistakes(surest: Sequence[Mistake], wrong: int, total: int, centre_crop: int
     figure, axis = framed(canvas.shape[1] / DPI, canvas.shape[0] / DPI, left=0.1, right=0.1, bottom=0.1, top=0.4)
     for place, mistake in enumerate(surest):
         top, left = (place // COLUMNS) * (TILE + CAPTION) + CAPTION, (place % COLUMNS) * (TILE + GAP)
-        image = torch.from_numpy(sar_image.read(mistake.path))[None]
+        image = torch.from_numpy(reading.read(mistake.path))[None]
         image = center_crop(image, centre_crop) if centre_crop else image
         canvas[top : top + TILE, left : left + TILE] = resize(image, [TILE, TILE], antialias=True)[0].numpy()
         caption = f"{short(shown(mistake.true))} > {short(shown(mistake.predicted))}\n{mistake.probability:.0%}"

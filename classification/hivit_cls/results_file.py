@@ -31,7 +31,13 @@ log = get_logger(__name__)
 
 PROTOCOL = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "DATALOADER.TRAIN_X.BATCH_SIZE", "TEST.FINAL_MODEL")
 # younger than protocols: said where they are not what they always were before
-SINCE_THEN = ("DATASET.MEASURED_SHARE", "INPUT.MIDDLE", "TRAINER.MIM_FINETUNE.LR_STEP")
+SINCE_THEN = (
+    "DATASET.MEASURED_SHARE",
+    "INPUT.CHANNEL",
+    "INPUT.MIDDLE",
+    "INPUT.REMAP",
+    "TRAINER.MIM_FINETUNE.LR_STEP",
+)
 
 
 def protocol_of(cfg: CfgNode, trainer: SimpleTrainer, data_set: str, split: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ from saratrx import sar_image
 from saratrx.cores import available
 from saratrx.errors import InputError
 from saratrx.files import is_file, is_folder, visible_files
+from saratrx.grey_scale import Remap
 
 # Kinds of findings, in the order of the table. The first four are for information: nothing is wrong with them.
 WITHOUT_BOXES = "images without boxes"
@@ -183,18 +185,25 @@ def image_folder(file_names: Iterable[str], stem: str, folders: dict[str, list[F
     return max(sorted(votes), key=merit, default=None)
 
 
-def check(files: list[AnnotationFile], config_classes: set[str] | None = None) -> None:
+def check(
+    files: list[AnnotationFile],
+    config_classes: set[str] | None = None,
+    remap: Remap = "percentile",
+    channel: str | int | None = None,
+) -> None:
     """Look for every kind of problem, and note what is found in the files' `findings`.
 
     Args:
         files: of one set.
         config_classes: names that a config has for the categories, all or some; None: there is no config.
+        remap: how images are read, see `sar_image.read`.
+        channel: likewise.
 
     """
     kinds = [kind for kind in (*INFORMATION, *PROBLEMS) if kind not in OF_CONFIG or config_classes is not None]
     for file in files:
         file.findings = {kind: [] for kind in kinds}
-    pictures = look_at_all({file.path(image) for file in files for image in file.images})
+    pictures = look_at_all({file.path(image) for file in files for image in file.images}, remap, channel)
     for file in files:
         check_repetitions(file)
         check_ids(file)
@@ -207,20 +216,20 @@ def check(files: list[AnnotationFile], config_classes: set[str] | None = None) -
         file.findings[CLASSES] += [f"{name!r} is missing" for name in sorted(every_class - file.classes())]
 
 
-def look_at_all(paths: set[Path]) -> dict[Path, Picture]:
+def look_at_all(paths: set[Path], remap: Remap, channel: str | int | None) -> dict[Path, Picture]:
     """Read images, several at a time."""
-    ordered = sorted(paths)
+    ordered, look = sorted(paths), partial(look_at, remap=remap, channel=channel)
     with ThreadPoolExecutor(available()) as pool:
-        seen = tqdm(pool.map(look_at, ordered), total=len(ordered), desc="images", unit="", leave=False)
+        seen = tqdm(pool.map(look, ordered), total=len(ordered), desc="images", unit="", leave=False)
         return dict(zip(ordered, seen, strict=True))
 
 
-def look_at(path: Path) -> Picture:
+def look_at(path: Path, remap: Remap, channel: str | int | None) -> Picture:
     """Read one image."""
     try:
         if not is_file(path):
             return Picture(MISSING)
-        pixels = sar_image.read(path)
+        pixels = sar_image.read(path, remap=remap, channel=channel)
     except (sar_image.ImageError, OSError) as error:
         return Picture(UNREADABLE, str(error))
     height, width = pixels.shape

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from coco_annotations.reading import channel_option, remap_option
 from saratrx.command_line import at_least, option
 from saratrx.errors import first_line, raise_problems
 from saratrx.files import is_file, is_folder
+from saratrx.grey_scale import Remap
 
 LARGEST_SEED = 2**32 - 1  # MMEngine gives it to NumPy
 SET_BY_LAUNCHER = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
@@ -23,6 +25,8 @@ class RunOptions:
         None, help="where logs, checkpoints and results go", default_text="work_dirs/<config>"
     )
     data_root: Path | None = option(None, help="the data set's folder", default_text="the config's")
+    remap: Remap | None = remap_option()  # noqa: RUF009 -- makes a field
+    channel: str | None = channel_option()
     launcher: Literal["none", "pytorch", "slurm", "mpi"] = option("none", help="what has started the processes")
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE", help="any key of the config")
     local_rank: int = option(0, names=("--local_rank",), help="set by the launcher", default_text="")

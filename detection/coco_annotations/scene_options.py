@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from coco_annotations.reading import channel_option, remap_option
 from coco_annotations.run_options import missing_checkpoint, wrong_config
 from saratrx.command_line import at_least, between, option
 from saratrx.errors import raise_problems
 from saratrx.files import is_file
+from saratrx.grey_scale import Remap
 
 LARGEST_WINDOW = 2**16  # px a side
 LARGEST_BATCH = 1024
@@ -20,9 +22,11 @@ class SceneOptions:
 
     config: Path = option(positional=True, help="that the detector was trained with; it is Python and is run")
     checkpoint: Path = option(positional=True, help="of tools/train.py")
-    scenes: tuple[Path, ...] = option(positional=True, help="GeoTIFF, TIFF, PNG, JPEG, BMP or .npy")
+    scenes: tuple[Path, ...] = option(positional=True, help="GeoTIFF, SICD, SIDD, .npy, PNG, or any other that is read")
     output_dir: Path = option(Path("detections"), help="where files of what is found go")
     classes: tuple[str, ...] | None = option(None, help="look for these alone", default_text="all of the config")
+    remap: Remap | None = remap_option()  # noqa: RUF009 -- makes a field
+    channel: str | None = channel_option()
     device: str = option("auto", help="cuda, cuda:1, cpu, ...", default_text="a GPU if there is one")
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from defusedxml import DTDForbidden
 from defusedxml.ElementTree import fromstring
 
 from coco_annotations.coco_json import crowd
-from saratrx import sar_image
+from saratrx import sar_files, sar_image
 from saratrx.command_line import option
 from saratrx.errors import InputError, first_line, raise_problems
 from saratrx.files import is_file, is_folder
@@ -184,7 +184,7 @@ def image_files(folder: Path | None) -> dict[str, list[str]]:
     """For each stem of an image file in a folder, the names of the files that have it."""
     found = defaultdict(list)
     for path in listed(folder) if folder else ():
-        if path.suffix.lower() in sar_image.EXTENSIONS:
+        if sar_image.is_image_name(path):
             found[path.stem].append(path.name)
     return found
 
@@ -272,7 +272,7 @@ def name_of_image(path: Path, root: Element, images: Path | None, by_stem: dict[
     """
     said = text(root, "filename")
     name = PureWindowsPath(said).name  # tools write the path on their own machine, with either slash
-    is_image = Path(name).suffix.lower() in sar_image.EXTENSIONS
+    is_image = sar_image.is_image_name(name)
     if images is None:
         if not is_image:
             raise InputError(f"{path} has no <filename> with the extension of an image; give --images FOLDER")
@@ -305,7 +305,8 @@ def size_of_image(path: Path, root: Element, images: Path | None, file_name: str
         return width, height
     if images is None:
         raise InputError(f"{path} does not say the size of its image; give --images FOLDER")
-    height, width = sar_image.read(images / file_name).shape
+    with sar_files.open(images / file_name) as image:
+        height, width = image.shape
     return width, height
 
 

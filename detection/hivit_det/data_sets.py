@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
@@ -9,7 +10,10 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from coco_annotations.coco_json import read_coco, usable_boxes
+from hivit_det.loading import loading_steps, reading_of
+from saratrx import sar_files
 from saratrx.errors import InputError
+from saratrx.files import is_file
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -82,6 +86,7 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> list[Path]
 
     Raises:
         InputError: if a file is missing, lacks a class of the config, or has no box to train on.
+        ImageError: if the first image has not the channel that is to be read.
 
     """
     boxes, reordered = 0, []
@@ -92,6 +97,7 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> list[Path]
         if not set(classes) <= set(found):
             raise InputError(f"{path} has the classes {', '.join(found)}, and the config {', '.join(classes)}")
         say_left_out(path, classes, content)
+        check_first_image(each, content)
         if [name for name in found if name in classes] != classes:
             reordered.append(path)
         boxes += usable_boxes(content, classes)
@@ -100,6 +106,28 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> list[Path]
             f"{path} has no box of the config's classes to train on; tools/check_coco.py lists what it has"
         )
     return reordered
+
+
+def check_first_image(dataset: ConfigDict, content: dict[str, list[dict[str, Any]]]) -> None:
+    """See that the first image of a data set, if it is there, has the channel that its pipeline reads.
+
+    Raises:
+        ImageError: naming the channels that there are.
+
+    """
+    prefix = (dataset.get("data_prefix") or {}).get("img", "")
+    for image, step in zip(content["images"][:1], loading_steps(dataset), strict=False):
+        path = Path(dataset.get("data_root") or "", prefix, image["file_name"])
+        if is_file(path):
+            with sar_files.open(path) as opened:
+                opened.is_eight_bit(step.get("channel"))
+
+
+def note_reading(dataset: ConfigDict) -> None:
+    """Make the checkpoints of a training on a data set say how its images are read, beside its classes."""
+    reading = tuple(reading_of(dataset).values())
+    for each in annotation_sets(dataset):
+        each.metainfo.reading = reading
 
 
 def say_reordered(paths: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 import saratrx
 from coco_annotations.run_options import RunOptions
 from hivit_det.classes import CocoMetricByName
+from hivit_det.loading import reading_of
 from saratrx.files import content_hash, refused_if_unwritable, write_json
 
 RESULTS = "results.json"
@@ -48,7 +49,11 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
         "config": str(options.config),
         "cfg_options": list(options.cfg_options),
         "checkpoint": {"path": str(checkpoint), "sha256": content_hash(checkpoint)},
-        "data": {"annotations": annotations_of(dataset), "images": len(dataset)},
+        "data": {
+            "annotations": annotations_of(dataset),
+            "images": len(dataset),
+            **reading_of(runner.cfg.test_dataloader),
+        },
         "versions": {
             "saratrx": saratrx.__version__,
             "torch": torch.__version__,

@@ -13,8 +13,10 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank
 
+from coco_annotations.reading import given
 from coco_annotations.run_options import RunOptions, wrong_config
 from hivit_det.data_sets import annotation_file, annotation_sets
+from hivit_det.loading import set_reading, wrong_reading
 from hivit_det.temporary_folder import temporary_folder_named
 from saratrx.device import has_cuda
 from saratrx.errors import InputError, first_line, raise_problems
@@ -60,6 +62,7 @@ def read_config(options: RunOptions) -> Config:
         cfg.merge_from_dict(parser.parse_args(["--cfg-options", *options.cfg_options]).cfg_options)
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError, RecursionError) as error:
         raise InputError(f"--cfg-options {' '.join(options.cfg_options)}: {first_line(error)}") from error
+    set_reading(cfg, given(options))
     check_config(cfg)
     if options.data_root:
         set_data_root(cfg, options.data_root)
@@ -93,7 +96,7 @@ def check_config(cfg: Config) -> None:
         problems.append(f"{cfg.filename}: its model has no backbone")
     if cfg.get("load_from") is not None and not isinstance(cfg.load_from, str):
         problems.append(f"load_from {str(cfg.load_from)[:30]}: must be the path of a checkpoint")
-    raise_problems(problems + wrong_numbers(cfg) + wrong_names(cfg))
+    raise_problems(problems + wrong_numbers(cfg) + wrong_names(cfg) + wrong_reading(cfg))
 
 
 def evaluators(cfg: Config, part: str) -> list[Any]:

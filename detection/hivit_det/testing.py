@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from coco_annotations.run_options import RunOptions, TestOptions
 from hivit_det.data_sets import annotation_sets, check_data, check_heads, classes_of, say_reordered
-from hivit_det.loading import three_channels
+from hivit_det.loading import reading_of, three_channels
 from hivit_det.results import RESULTS, write_results
 from hivit_det.runner import Run, formatted_once
 from hivit_det.running import check_evaluator, processes, read_config
@@ -66,7 +66,7 @@ def test(run: RunOptions, tested: TestOptions) -> None:
         runner = Run.from_cfg(cfg)
         classes = classes_of(cfg.test_dataloader.dataset)
         check_heads(bare(runner.model), classes)
-        load_detector(bare(runner.model), tested.checkpoint, classes)
+        load_detector(bare(runner.model), tested.checkpoint, classes, reading_of(cfg.test_dataloader))
         boxes = KeptBoxes(out_file_path=str(tested.out)) if tested.out else None
         if boxes:
             runner.test_evaluator.metrics.append(boxes)
@@ -93,7 +93,8 @@ def flip_too(cfg: Config) -> None:
 def draw(cfg: Config, folder: Path) -> None:
     """Draw the images of a test, with what is annotated and what was found."""
     hooks = cfg.get("default_hooks") or {}
-    hooks["visualization"] = {"type": "SarVisualizationHook", "draw": True, "test_out_dir": str(folder.absolute())}
+    about = {"draw": True, "test_out_dir": str(folder.absolute()), "reading": reading_of(cfg.test_dataloader)}
+    hooks["visualization"] = {"type": "SarVisualizationHook", **about}
     cfg.default_hooks = hooks
 
 
@@ -131,16 +132,25 @@ class SarVisualizationHook(DetVisualizationHook):
     """MMDetection's hook, for images of any format that the project reads.
 
     From the first picture that cannot be written on, none is tried: `failure` is why, for the end of the test.
+
+    Args:
+        reading: `remap` and `channel` of the images.
+        kwargs: MMDetection's.
+
     """
 
     failure: OSError | None = None
+
+    def __init__(self, reading: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reading = reading
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any], outputs: Any) -> None:
         """Write a picture per image."""
         for sample in outputs if self.failure is None else ():
             self._test_index += 1
             name = f"{Path(sample.img_path).stem}_{sample.img_id}.jpg".replace("/", "_")  # stems can be alike
-            image = three_channels(sar_image.read(sample.img_path))
+            image = three_channels(sar_image.read(sample.img_path, **self.reading))
             try:
                 with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
                     self._visualizer.add_datasample(

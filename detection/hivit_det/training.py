@@ -11,7 +11,15 @@ from mmengine.runner import Runner
 
 from coco_annotations.run_options import RunOptions, TrainOptions, ValidationOptions
 from hivit_det.checkpoint_hook import newest_whole, numbered, place_of_checkpoints
-from hivit_det.data_sets import annotation_file, annotation_sets, check_data, check_heads, classes_of, say_reordered
+from hivit_det.data_sets import (
+    annotation_file,
+    annotation_sets,
+    check_data,
+    check_heads,
+    classes_of,
+    note_reading,
+    say_reordered,
+)
 from hivit_det.runner import Run, formatted_once
 from hivit_det.running import check_evaluator, is_first_process, processes, read_config
 from hivit_det.validation import hold_out
@@ -48,6 +56,7 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
             check_evaluator(cfg, "val")
             say_how_chosen(cfg)
         say_reordered(reordered)
+        note_reading(cfg.train_dataloader.dataset)
         checkpoint = checkpoint_to_resume(cfg, training)
         if checkpoint:
             cfg.resume, cfg.load_from, cfg.model.backbone.init_cfg = True, str(checkpoint), None

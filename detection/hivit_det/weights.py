@@ -38,8 +38,16 @@ def bare(model: nn.Module) -> nn.Module:
     return model
 
 
-def load_detector(model: nn.Module, path: str | Path, classes: Sequence[str] = ()) -> None:
-    """Load all weights of a detector, and say so if it was trained for other classes, or in another order.
+def load_detector(
+    model: nn.Module, path: str | Path, classes: Sequence[str] = (), reading: dict[str, Any] | None = None
+) -> None:
+    """Load all weights of a detector, and say so if it was trained on other classes, or images read in another way.
+
+    Args:
+        model: gets the weights.
+        path: of a checkpoint.
+        classes: of the data that it is for, in the order of its labels.
+        reading: `remap` and `channel` of the images that it is for.
 
     Raises:
         CheckpointError: if the file cannot be read, or is of another detector.
@@ -51,6 +59,13 @@ def load_detector(model: nn.Module, path: str | Path, classes: Sequence[str] = (
     if trained_for and classes and list(trained_for) != list(classes):
         names = map(", ".join, (trained_for, classes))
         log.warning("%s was trained for %s, and the config calls them %s", path, *names)
+    trained_on = about_data(content).get("reading")
+    if trained_on and reading and list(trained_on) != list(reading.values()):
+        ways = (
+            " ".join(f"{name}={value}" for name, value in zip(reading, way, strict=False))
+            for way in (trained_on, reading.values())
+        )
+        log.warning("%s was trained on images read with %s, and these are read with %s", path, *ways)
     log.info("weights from %s: all %d tensors of the detector", path, len(content["model"]))
 
 
@@ -63,14 +78,19 @@ def is_detector(weights: dict[str, Any]) -> bool:
 
 def classes_of(content: dict[str, Any]) -> tuple[str, ...]:
     """Give the classes that a checkpoint says it was trained for, in the order of its labels; empty if it does not."""
-    meta = content.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    about = meta.get("dataset_meta")
-    about = about if isinstance(about, dict) else {}
-    found = about.get("classes") or about.get("CLASSES") or meta.get("CLASSES") or ()
+    meta, about = content.get("meta"), about_data(content)
+    older = meta.get("CLASSES") if isinstance(meta, dict) else None
+    found = about.get("classes") or about.get("CLASSES") or older or ()
     if isinstance(found, str):  # how MMDetection 2 wrote a single one
         return (found,)
     return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
+
+def about_data(content: dict[str, Any]) -> dict[str, Any]:
+    """Give what a checkpoint says of the data that it was trained on; empty if that is nothing."""
+    meta = content.get("meta")
+    about = meta.get("dataset_meta") if isinstance(meta, dict) else None
+    return about if isinstance(about, dict) else {}
 
 
 def start_from_detector(

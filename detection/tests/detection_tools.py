@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from mmdet.visualization import DetLocalVisualizer
+
+from hivit_det.scenes.scene import Scene
+from saratrx import sar_files
 
 STAGE = Path(__file__).parents[1]
 # Forked from a process that has imported everything, a command starts seconds sooner
@@ -30,6 +34,13 @@ MICRO = {  # of a config: the backbone of saratrx.hivit.SIZES["micro"]
     "model.backbone.init_cfg": None,
     "model.neck.in_channels": [8, 16, 32, 32],
 }
+
+
+def scene_of(values):
+    """Open an array [H, W] as a scene, in memory."""
+    content = io.BytesIO()
+    np.save(content, values)
+    return Scene(Path("scene"), sar_files.open("scene.npy", content.getvalue()))
 
 
 @dataclass

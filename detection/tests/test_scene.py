@@ -98,7 +98,7 @@ def test_what_is_no_scene_is_refused(tmp_path):
     cases = {
         "absent.tif": "no such file",
         "no.tif": "cannot be read as an image",
-        "no.npy": "cannot be read as an array",
+        "no.npy": "cannot be read as an image",
         "three.npy": r"not one channel \[H, W\]",
         "torn.tif": "is torn or damaged",
         write_tiff(tmp_path / "dual.tif", np.stack([AMPLITUDE] * 2)).name: "2 bands of float32 .*gdal_translate -b 1",

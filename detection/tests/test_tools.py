@@ -124,7 +124,8 @@ def test_a_test_gives_the_figures_of_the_last_validation_and_writes_them_down(fo
     assert (results["config"], results["cfg_options"]) == (str(folder / "small.py"), [change])
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert results["checkpoint"] == {"path": str(weights), "sha256": digest}
-    assert results["data"] == {"annotations": str(folder / "boxes.json"), "images": 8}
+    expected = {"annotations": str(folder / "boxes.json"), "images": 8, "remap": "percentile", "channel": None}
+    assert results["data"] == expected
     assert results["versions"].keys() == {"saratrx", "torch", "mmdet", "numpy"}
     assert results["versions"]["saratrx"] == saratrx.__version__
 

@@ -2,14 +2,13 @@
 
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import shapely.affinity
 import torch
-from detection_tools import MICRO, STAGE, run_here
+from detection_tools import MICRO, STAGE, run_here, scene_of
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -19,7 +18,6 @@ from torchvision.ops import batched_nms, box_iou
 from hivit_det.scenes import merge as merging
 from hivit_det.scenes import windows
 from hivit_det.scenes.merge import cut_by_window, merge, overlap, overlap_where_both_see
-from hivit_det.scenes.scene import ArrayScene
 from hivit_det.scenes.second_look import second_looks
 from hivit_det.scenes.windows import SceneDetector, read_ahead, starts
 from saratrx.checkpoint import CheckpointError
@@ -51,7 +49,7 @@ def test_an_overlap_of_a_whole_window_is_refused():
 def test_windows_come_in_order_and_blank_ones_not_at_all():
     values = np.random.default_rng(0).integers(0, 255, (64, 96), dtype=np.uint8)
     values[:, 32:64] = 7
-    scene = ArrayScene(Path("scene"), values)
+    scene = scene_of(values)
     places = [(left, top) for top in starts(64, 32, 0) for left in starts(96, 32, 0)]
     batches = list(read_ahead(scene, places, (32, 32), batch=4))
     assert [(len(batch), count) for batch, count in batches] == [(3, 4), (1, 2)]
@@ -309,7 +307,7 @@ def test_every_target_is_found_once(monkeypatch, window, overlap, batch, at_once
             if rng.random() < 0.7:
                 values[y : y + 28, x : x + 28] = 250
                 expected.add((x, y, min(x + 28, 610), min(y + 28, 470)))
-    found = BrightSquares(28).detect(ArrayScene(Path("scene"), values), window, overlap, batch)
+    found = BrightSquares(28).detect(scene_of(values), window, overlap, batch)
     boxes = sorted(tuple(map(int, box)) for box in found.boxes.tolist())
     inside = {box for box in expected if box[2] - box[0] == box[3] - box[1] == 28}
     assert len(expected) > 50
@@ -337,7 +335,7 @@ def scene_with(*shapes, size=(900, 700)):
     for shape in shapes:
         cv2.fillPoly(values, [np.array(shape)], 250)
     boxes = [[*np.min(shape, axis=0), *(np.max(shape, axis=0) + 1)] for shape in shapes]
-    return ArrayScene(Path("scene"), values), sorted(tuple(map(int, box)) for box in boxes)
+    return scene_of(values), sorted(tuple(map(int, box)) for box in boxes)
 
 
 def bent(x, y, side=100):
@@ -402,7 +400,7 @@ def trained(tmp_path_factory):
 
 def test_the_number_of_windows_at_once_changes_nothing(trained):
     values = np.random.default_rng(3).gamma(1.0, 40.0, (150, 210)).clip(0, 255).astype(np.uint8)
-    scene = ArrayScene(Path("scene"), values)
+    scene = scene_of(values)
     detector = SceneDetector(Config.fromfile(trained / "small.py"), trained / "small.pth", "cpu")
     one, eight = (detector.detect(scene, 96, 32, batch, score=0.2) for batch in (1, 8))
     assert len(one) == len(eight) > 10

@@ -21,10 +21,12 @@ except ImportError as error:  # its text says what does not fit
 
 from coco_annotations.coco_check import check, examples, find, table
 from coco_annotations.installation import import_or_exit
+from coco_annotations.reading import channel_option, given, remap_option
 from coco_annotations.run_options import wrong_config
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error, first_line, raise_problems
 from saratrx.files import is_file, is_folder
+from saratrx.grey_scale import Remap
 from saratrx.reporting import print_any_name
 
 
@@ -34,6 +36,8 @@ class CheckOptions:
 
     data: Path = option(positional=True, help="the data set's folder, or one annotation file")
     config: Path | None = option(None, help="compare the classes with this config's, and with what its heads expect")
+    remap: Remap | None = remap_option()  # noqa: RUF009 -- makes a field
+    channel: str | None = channel_option()
 
     def __post_init__(self) -> None:
         problems = wrong_config(self.config) if self.config else []
@@ -47,10 +51,10 @@ def main() -> int:
     (options,) = parse([CheckOptions], "Check a detection set in COCO form.", hyphens=True)
     print_any_name()
     files, others = find(options.data)
-    classes, wrong_heads = read_config(options.config) if options.config else (None, [])
+    classes, wrong_heads, reading = read_config(options.config) if options.config else (None, [], {})
     if others:
         print(f"left out, as other JSON: {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
-    check(files, classes)
+    check(files, classes, **reading | given(options))
     print(table(files) + examples(files))
     if wrong_heads:
         print(f"\nheads of {options.config} for other classes")
@@ -61,15 +65,18 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def read_config(path: Path) -> tuple[set[str], list[str]]:
-    """Read the classes of a config's data sets, and which of its heads do not fit them; only this needs MMDetection.
+def read_config(path: Path) -> tuple[set[str], list[str], dict[str, Any]]:
+    """Read the classes of a config's data sets, which of its heads do not fit them, and how it reads images.
+
+    Only this needs MMDetection.
 
     Raises:
         InputError: if it cannot be read or built, has no classes, or others in another of its data sets.
 
     """
-    running, data_sets = import_or_exit("hivit_det.running"), import_or_exit("hivit_det.data_sets")
+    running, data_sets, loading = (import_or_exit(f"hivit_det.{name}") for name in ("running", "data_sets", "loading"))
     cfg = running.open_config(path)
+    raise_problems(loading.wrong_reading(cfg))
     loaders = [cfg.get(f"{part}_dataloader") for part in ("train", "val", "test")]
     datasets = [loader["dataset"] for loader in loaders if isinstance(loader, dict) and loader.get("dataset")]
     if not datasets:
@@ -79,7 +86,8 @@ def read_config(path: Path) -> tuple[set[str], list[str]]:
         raise InputError(
             f"{path} has not the same classes for training, validation and test, in the same order; give them the same"
         )
-    return set(classes), data_sets.wrong_heads(build(cfg), classes) if cfg.get("model") else []
+    heads = data_sets.wrong_heads(build(cfg), classes) if cfg.get("model") else []
+    return set(classes), heads, loading.reading_of(datasets)
 
 
 def build(cfg: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import zipfile
 from contextlib import suppress
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,12 +35,18 @@ class Npy(SarImage):
 
     def band(self, number: int, window: Window) -> Values:
         (top, bottom), columns = window
-        height, width = self.shape
         if self.is_fortran:
-            check_pixels(self.name, height, width)
-            return cut(self.stored(0, height * width).reshape(self.shape, order="F"), window)
+            return cut(self.columns_first, window)
+        width = self.shape[1]
         rows = self.stored(top * width, (bottom - top) * width).reshape(bottom - top, width)
         return rows[:, columns[0] : columns[1]]
+
+    @cached_property
+    def columns_first(self) -> Values:
+        """All of an array whose rows are scattered over the file; it stays in memory."""
+        height, width = self.shape
+        check_pixels(self.name, height, width)
+        return self.stored(0, height * width).reshape(self.shape, order="F")
 
     def stored(self, first: int, count: int) -> Values:
         """Read values as they follow each other in the file."""

@@ -13,7 +13,7 @@ from dassl.data.datasets.base_dataset import centre_crop_of
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import build_transform
 from dassl.data.transforms.transforms import Transform
-from dassl.utils import read_image
+from dassl.utils import Reading, read_image
 from saratrx.errors import InputError
 from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
@@ -32,7 +32,7 @@ class DatasetWrapper(Dataset[Batch]):
     With several transforms, or K_TRANSFORMS, there are `img2`, `img3`, ... as well.
 
     Args:
-        cfg: DATALOADER is used.
+        cfg: DATALOADER, and INPUT.REMAP and INPUT.CHANNEL, are used.
         data_source: the images.
         transform: of a Pillow image, or a list of several.
         is_train: K_TRANSFORMS holds for training only.
@@ -49,7 +49,7 @@ class DatasetWrapper(Dataset[Batch]):
         transform: Transform | list[Transform] | None = None,
         is_train: bool = False,
     ) -> None:
-        self.data_source = data_source
+        self.data_source, self.reading = data_source, Reading.of(cfg)
         if cfg.DATALOADER.RETURN_IMG0:
             raise InputError("DATALOADER.RETURN_IMG0 True: there is no untransformed image in a batch")
         several = transform if isinstance(transform, (list, tuple)) else [transform]
@@ -63,7 +63,7 @@ class DatasetWrapper(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         item = self.data_source[index]
         batch: Batch = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
-        image = read_image(item.impath)
+        image = read_image(item.impath, self.reading)
         for place, transform in enumerate(self.transforms):
             batch["img" if place == 0 else f"img{place + 1}"] = image if transform is None else transform(image)
         return batch

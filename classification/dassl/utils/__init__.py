@@ -12,6 +12,8 @@ from dassl.utils.logger import setup_logger as setup_logger
 from dassl.utils.meters import AverageMeter as AverageMeter
 from dassl.utils.meters import MetricMeter as MetricMeter
 from dassl.utils.registry import Registry as Registry
+from dassl.utils.tools import AS_DEFAULT as AS_DEFAULT
+from dassl.utils.tools import Reading as Reading
 from dassl.utils.tools import check_isfile as check_isfile
 from dassl.utils.tools import collect_env_info as collect_env_info
 from dassl.utils.tools import count_num_param as count_num_param

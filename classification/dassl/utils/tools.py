@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
+from yacs.config import CfgNode
 
 from saratrx import files, sar_image
 from saratrx.errors import InputError, first_line
+from saratrx.grey_scale import Grey, Remap
 from saratrx.reporting import get_logger
 from saratrx.seeds import seed_all
 
@@ -70,9 +73,35 @@ def write_json(obj: Any, fpath: str | Path) -> None:
         files.write_json(fpath, obj, indent=1)
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Read any image file that `saratrx.sar_image` reads, as an 8-bit grey Pillow image."""
-    return Image.fromarray(sar_image.read(path))
+@dataclass(frozen=True)
+class Reading:
+    """How a run reads its images.
+
+    Args:
+        remap: how values of more than 8 bits become grey, see `saratrx.grey_scale.GreyScale`.
+        channel: name or number, from 0, of the one to use of several; or "span"; None where there is only one.
+
+    """
+
+    remap: Remap = "percentile"
+    channel: str | None = None
+
+    @classmethod
+    def of(cls, cfg: CfgNode) -> "Reading":
+        """Give what a config says in INPUT.REMAP and INPUT.CHANNEL; one written for Dassl has neither."""
+        return cls(cfg.INPUT.get("REMAP", cls.remap), cfg.INPUT.get("CHANNEL") or None)
+
+    def read(self, path: str | Path) -> Grey:
+        """Read an image file to uint8 [H, W]; raises ImageError as `saratrx.sar_image.read` does."""
+        return sar_image.read(path, remap=self.remap, channel=self.channel)
+
+
+AS_DEFAULT = Reading()
+
+
+def read_image(path: str | Path, reading: Reading = AS_DEFAULT) -> Image.Image:
+    """Read any image file that `saratrx.sar_image` reads, as an 8-bit grey Pillow image; raises ImageError."""
+    return Image.fromarray(reading.read(path))
 
 
 def set_random_seed(seed: int) -> None:

@@ -6,7 +6,7 @@ To add one, write a config file (see `ImageFolders`), or a `Layout` beside those
 import os
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.data.datasets.base_dataset import shuffled
-from dassl.utils import listdir_nohidden
+from dassl.utils import AS_DEFAULT, Reading, listdir_nohidden
 from hivit_cls.datasets import likeness
 from hivit_cls.datasets.split_files import PARTS, Split, read_pickled_shots, read_split, refuse_disagreement
 from hivit_cls.names import readable
@@ -38,7 +38,7 @@ class Layout:
         folder: below DATASET.ROOT.
         parts: names of the training and the test folder; of one folder only, for a set without a fixed split.
         classes: folder of each class in the order of the labels, and what the class is called.
-        suffixes: of the image files, in lower case.
+        suffixes: of the image files, in lower case; none for images of all kinds.
         centre_crop: see `DatasetBase`.
         train_share: of the images of each class that are for training, for a set without a fixed split.
         is_complete: every part must have every class; otherwise every class must be in one.
@@ -67,6 +67,7 @@ class FolderDataset(DatasetBase):
 
     Attributes:
         layout: set by subclasses.
+        reading: how images are read.
 
     """
 
@@ -74,7 +75,7 @@ class FolderDataset(DatasetBase):
 
     def __init__(self, cfg: CfgNode) -> None:
         layout, name = self.layout, cfg.DATASET.NAME
-        self.centre_crop = layout.centre_crop
+        self.centre_crop, self.reading = layout.centre_crop, Reading.of(cfg)
         root = Path(cfg.DATASET.ROOT).expanduser().absolute()
         folder = root / layout.folder
         if not folder.is_dir():
@@ -85,15 +86,17 @@ class FolderDataset(DatasetBase):
             raise InputError(f"{folder} holds {files[0].name} and {files[1].name}: keep one of them")
         groups = cfg.DATASET.get("SPLIT_BY", "images") == "groups"
         split = read_split(files[0]) if files else self.make_split(folder, seed, groups)
-        split = without_duplicates(split, name, cfg.DATASET.get("DUPLICATES", "error"))
-        warn_of_near_copies(split, name, has_remedy=len(layout.parts) == 1 and not files and not groups)
+        duplicates = cfg.DATASET.get("DUPLICATES", "error")
+        split = without_duplicates(split, name, duplicates, self.reading)
+        has_remedy = len(layout.parts) == 1 and not files and not groups
+        warn_of_near_copies(split, name, has_remedy, self.reading)
 
         shots = cfg.DATASET.NUM_SHOTS
         pickled = folder / "split_fewshot" / f"shot_{shots}-seed_{seed}.pkl"
         if pickled.is_file():
             drawn = read_pickled_shots(pickled, folder) | {"test": split["test"]}
             refuse_disagreement(chain(drawn), pickled)
-            split = without_duplicates(drawn, name, cfg.DATASET.get("DUPLICATES", "error"))
+            split = without_duplicates(drawn, name, duplicates, self.reading)
         split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         train = self.draw_shots(split["train"], shots, seed)
         val = self.draw_shots(split["val"], min(shots, VALIDATION_SHOTS), seed)
@@ -101,7 +104,7 @@ class FolderDataset(DatasetBase):
 
     def make_split(self, folder: Path, seed: int, by_groups: bool) -> Split:
         """Find the images of each part where no file lists them; see the function of that name."""
-        return make_split(folder, self.layout, seed, by_groups)
+        return make_split(folder, self.layout, seed, by_groups, self.reading)
 
     def described(self, item: Datum) -> Datum:
         """Give a test image with its condition and angles, where a subclass knows them."""
@@ -120,7 +123,7 @@ class ImageFolders(FolderDataset):
           CENTRE_CROP: 128          # only if the size of an image gives its class away
 
     Classes are the folders there are, sorted, unless CLASSES lists them. All formats that `saratrx.sar_image` knows are
-    read, in folders below those of the classes too.
+    read, in folders below those of the classes too: MSTAR's raw chips end in .000 to .026.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -137,7 +140,7 @@ class ImageFolders(FolderDataset):
             folder=options.FOLDER,
             parts=tuple(options.PARTS),
             classes={name: readable(name) for name in options.CLASSES or sorted(found)},
-            suffixes=tuple(sorted(sar_image.EXTENSIONS)),
+            suffixes=(),
             centre_crop=options.CENTRE_CROP,
             train_share=options.TRAIN_SHARE,
             is_complete=False,
@@ -145,7 +148,9 @@ class ImageFolders(FolderDataset):
         super().__init__(cfg)
 
 
-def make_split(folder: Path, layout: Layout, seed: int, by_groups: bool = False) -> Split:
+def make_split(
+    folder: Path, layout: Layout, seed: int, by_groups: bool = False, reading: Reading = AS_DEFAULT
+) -> Split:
     """Find the training, validation and test images of a data set without a split file.
 
     Args:
@@ -153,6 +158,7 @@ def make_split(folder: Path, layout: Layout, seed: int, by_groups: bool = False)
         layout: of its folders.
         seed: of what is drawn.
         by_groups: near copies stay on one side, for a set without a fixed split.
+        reading: how images are read.
 
     """
     for part in layout.parts:
@@ -165,21 +171,26 @@ def make_split(folder: Path, layout: Layout, seed: int, by_groups: bool = False)
         missing = [name for label, name in enumerate(layout.classes) if not any(part[label] for part in parts)]
         if missing or not layout.classes:
             what = f"no image of {', '.join(map(readable, missing))}" if missing else "no class folder"
-            raise InputError(f"{folder}: {what} in {' or '.join(layout.parts)} ({' '.join(layout.suffixes)})")
+            raise InputError(
+                f"{folder}: {what} in {' or '.join(layout.parts)} ({' '.join(layout.suffixes) or 'of any kind'})"
+            )
     warn_of_counts(parts, layout)
     everything = [item for part in parts for items in part.values() for item in items]
-    likeness.read_all(everything)  # several at a time, and known from here on
-    contested = find_contested(everything)
-    warn_of_contested(everything, contested)
-    group_of = dict(zip(everything, likeness.groups(everything), strict=True)) if by_groups else {}
+    digests = digests_of(everything, reading)
+    contested = find_contested(everything, digests)
+    warn_of_contested(everything, contested, digests)
+    group_of = dict(zip(everything, likeness.groups(everything, reading), strict=True)) if by_groups else {}
+
+    def divided(items: list[Datum], share: float, drawn: str) -> tuple[list[Datum], list[Datum]]:
+        return divide(items, share, random.Random(drawn), contested, digests, group_of)
 
     split: Split = {part: [] for part in PARTS}
     for label in range(len(layout.classes)):
         train, *test = (part[label] for part in parts)
         if not test:
-            train, rest = divide(train, layout.train_share, random.Random(f"test {seed} {label}"), contested, group_of)
+            train, rest = divided(train, layout.train_share, f"test {seed} {label}")
             test = [rest]
-        val, train = divide(train, VALIDATION_SHARE, random.Random(f"validation {seed} {label}"), contested, group_of)
+        val, train = divided(train, VALIDATION_SHARE, f"validation {seed} {label}")
         for name, items in zip(PARTS, (train, val, test[0]), strict=True):
             split[name] += items
     if by_groups:
@@ -200,7 +211,7 @@ def find_part(folder: Path, layout: Layout) -> dict[int, list[Datum]]:
     for label, (name, classname) in enumerate(layout.classes.items()):
         top = str(folder / name)  # and text from here on: every run of a table lists thousands of files again
         files = [os.path.join(place, file) for place, names in visible_files(top) for file in names]
-        paths = sorted((file for file in files if file.lower().endswith(layout.suffixes)), key=parts_of)
+        paths = sorted((file for file in files if is_of_kind(file, layout)), key=parts_of)
         if layout.is_complete and not paths:
             what = "holds no image" if (folder / name).is_dir() else "no such folder"
             raise InputError(f"{top}: {what}; {layout.folder} needs {' '.join(layout.suffixes)} files there")
@@ -211,7 +222,7 @@ def find_part(folder: Path, layout: Layout) -> dict[int, list[Datum]]:
                 "%s: %d of its %d images lie in folders below it and are taken for the same class: %s",
                 *(top, len(deeper), len(paths), below),
             )
-        others = [path for path in files if is_image(path) and not path.lower().endswith(layout.suffixes)]
+        others = [path for path in files if not is_of_kind(path, layout) and is_image(path)]
         if others:
             log.warning(
                 "%s: %d images of other kinds than %s are left out, such as %s",
@@ -228,7 +239,18 @@ def parts_of(path: str) -> list[str]:
 
 def is_image(path: str) -> bool:
     """Tell whether a file's name is that of an image."""
-    return path.lower().endswith(tuple(sar_image.EXTENSIONS))
+    return sar_image.is_image_name(parts_of(path)[-1])
+
+
+def is_of_kind(path: str, layout: Layout) -> bool:
+    """Tell whether a file's name is that of an image of a set."""
+    return path.lower().endswith(layout.suffixes) if layout.suffixes else is_image(path)
+
+
+def digests_of(items: Sequence[Datum], reading: Reading) -> dict[str, str]:
+    """Give the hash of each image's pixels, by its path."""
+    alike = likeness.read_all(items, reading)
+    return {item.impath: each.digest for item, each in zip(items, alike, strict=True)}
 
 
 def warn_of_unknown(folder: Path, layout: Layout) -> None:
@@ -264,18 +286,18 @@ def warn_of_counts(parts: list[dict[int, list[Datum]]], layout: Layout) -> None:
         log.warning("%s has no image in %s", layout.folder, ", ".join(empty))
 
 
-def find_contested(items: list[Datum]) -> set[str]:
+def find_contested(items: list[Datum], digests: Mapping[str, str]) -> set[str]:
     """Find the hashes of images that lie in the folders of several classes."""
     labels: defaultdict[str, set[int]] = defaultdict(set)
     for item in items:
-        labels[likeness.digest(item)].add(item.label)
+        labels[digests[item.impath]].add(item.label)
     return {digest for digest, several in labels.items() if len(several) > 1}
 
 
-def warn_of_contested(items: list[Datum], contested: set[str]) -> None:
+def warn_of_contested(items: list[Datum], contested: set[str], digests: Mapping[str, str]) -> None:
     """Say how many images lie in the folders of several classes, and name one."""
     if contested:
-        paths = [item.impath for item in items if likeness.digest(item) == min(contested)]
+        paths = [item.impath for item in items if digests[item.impath] == min(contested)]
         log.warning("%d images lie in several classes' folders, such as %s", len(contested), " and ".join(paths))
 
 
@@ -284,6 +306,7 @@ def divide(
     share: float,
     generator: random.Random,
     contested: set[str],
+    digests: Mapping[str, str],
     group_of: Mapping[Datum, int],
 ) -> tuple[list[Datum], list[Datum]]:
     """Divide images at random into two parts, the first with round(share * n) images.
@@ -293,11 +316,11 @@ def divide(
     """
     copies: defaultdict[int | str, list[Datum]] = defaultdict(list)
     for item in shuffled(items, generator):
-        copies[group_of.get(item, likeness.digest(item))].append(item)
+        copies[group_of.get(item, digests[item.impath])].append(item)
     first: list[Datum] = []
     second: list[Datum] = []
     for same in copies.values():
-        is_contested = any(likeness.digest(item) in contested for item in same)
+        is_contested = any(digests[item.impath] in contested for item in same)
         fits = not is_contested and len(first) + len(same) <= round(share * len(items))
         (first if fits else second).extend(same)
     return first, second
@@ -313,25 +336,26 @@ def keep_groups_apart(split: Split, group_of: Mapping[Datum, int]) -> None:
     split["train"] = [item for item in split["train"] if group_of[item] not in validated]
 
 
-def without_duplicates(split: Split, name: str, choice: str) -> Split:
+def without_duplicates(split: Split, name: str, choice: str, reading: Reading) -> Split:
     """Look for images that are, pixel for pixel, for training (or validation) and for testing.
 
     Args:
         split: the parts.
         name: of the data set.
         choice: "error"; "drop" leaves them out of training and validation; "warn" leaves them in.
+        reading: how images are read.
 
     Raises:
         InputError: that names them, if there are any.
 
     """
-    likeness.read_all(list(chain(split)))
-    tested = {likeness.digest(item): item.impath for item in split["test"]}
+    digests = digests_of(list(chain(split)), reading)
+    tested = {digests[item.impath]: item.impath for item in split["test"]}
     both = [
-        (item, tested[likeness.digest(item)])
+        (item, tested[digests[item.impath]])
         for part in ("train", "val")
         for item in split[part]
-        if likeness.digest(item) in tested
+        if digests[item.impath] in tested
     ]
     if not both:
         return split
@@ -347,9 +371,9 @@ def without_duplicates(split: Split, name: str, choice: str) -> Split:
     return split | {part: [item for item in split[part] if item not in dropped] for part in ("train", "val")}
 
 
-def warn_of_near_copies(split: Split, name: str, has_remedy: bool) -> None:
+def warn_of_near_copies(split: Split, name: str, has_remedy: bool, reading: Reading) -> None:
     """Say how many test images have a near copy in training or validation, and name some."""
-    near = likeness.near_copies(split["test"], split["train"] + split["val"])
+    near = likeness.near_copies(split["test"], split["train"] + split["val"], reading)
     if near:
         examples = "; ".join(f"{test.impath} and {train.impath}" for test, train in near[:2])
         share = f"{len(near):,} of {len(split['test']):,} test images ({len(near) / len(split['test']):.1%})"

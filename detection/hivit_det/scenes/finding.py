@@ -3,8 +3,10 @@
 from collections import Counter
 from dataclasses import asdict
 
+from coco_annotations.reading import given
 from coco_annotations.scene_options import SceneOptions, WindowOptions
 from hivit_det.data_sets import classes_of
+from hivit_det.loading import loading_steps, reading_of
 from hivit_det.running import check_config, open_config
 from hivit_det.scenes.detection_files import refuse_folders, write_all
 from hivit_det.scenes.scene import open_scene
@@ -31,14 +33,17 @@ def find(options: SceneOptions, how: WindowOptions) -> None:
     unknown = sorted(set(options.classes or []) - set(classes))
     if unknown:
         raise InputError(f"--classes {unknown[0]}: the config has {', '.join(classes)}")
+    for step in loading_steps(cfg):
+        step.update(given(options))
+    reading = reading_of(cfg.test_dataloader) | given(options)
     device = choose_device(options.device)
     for path in options.scenes:
         refuse_folders(options.output_dir, path)
     for path in options.scenes[1:]:  # the first one is next
-        corners(open_scene(path), how.window, how.overlap, how.batch)
+        corners(open_scene(path, **reading), how.window, how.overlap, how.batch)
     detector = SceneDetector(cfg, options.checkpoint, device)
     for path in options.scenes:
-        scene = open_scene(path)
+        scene = open_scene(path, **reading)
         found = detector.detect(scene, **asdict(how), progress=True)
         if options.classes:
             found = found.of_classes(options.classes)

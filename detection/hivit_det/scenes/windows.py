@@ -19,6 +19,7 @@ from tqdm import tqdm
 from coco_annotations.scene_options import wrong_overlap
 from hivit_det.data_sets import annotation_sets, check_heads, classes_of
 from hivit_det.exact_boxes import keep_boxes_exact
+from hivit_det.loading import reading_of
 from hivit_det.runner import refusal
 from hivit_det.scenes.merge import cut_by_window
 from hivit_det.scenes.merge import merge as merge_windows
@@ -85,7 +86,7 @@ class SceneDetector:
             ) from error
         self.classes = tuple(classes_of(cfg.test_dataloader.dataset))
         check_heads(model, self.classes)
-        load_detector(model, checkpoint, self.classes)
+        load_detector(model, checkpoint, self.classes, reading_of(cfg.test_dataloader))
         self.cfg, self.has_worked = cfg, False
         self.device = torch.device(device)
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
