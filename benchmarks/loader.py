@@ -28,13 +28,12 @@ from torchvision import transforms
 
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.cluster.host_memory import keep_freed_memory
-from hivit_mae.data.folders import find_images
 from hivit_mae.data.loading import BatchLoader, open_images
 from hivit_mae.run.options import DataOptions
 from machine import describe, parsed
 from saratrx.command_line import Parser
 from saratrx.errors import exit_on_input_error
-from saratrx.files import write_json
+from saratrx.files import find_images, write_json
 
 IMAGES_A_SHARD = 500
 

@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import t
 
-from hivit_mae.data.folders import find_images
 from hivit_mae.data.labelled import Labelled, find_labelled
 from hivit_mae.models.targets import TARGETS, make_target
 from hivit_mae.run import evaluation
@@ -41,7 +40,7 @@ from machine import describe, parsed
 from saratrx import sar_image
 from saratrx.command_line import Parser
 from saratrx.errors import InputError, exit_on_input_error
-from saratrx.files import write_json
+from saratrx.files import find_images, write_json
 from saratrx.hivit import SIZES, HiViTClassifier
 from speckle_drift import Maps, drift, features_of, tokens_of
 from supervised import learn_from_shots

@@ -9,13 +9,16 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from saratrx.errors import InputError, first_line
+from saratrx.reporting import get_logger
+
+log = get_logger(__name__)
 
 LEFTOVER_SECONDS = 24 * 3600.0  # of another machine's process, which cannot be asked whether it lives
 
@@ -239,13 +242,52 @@ def _hash(path: str, *_state: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def visible_files(root: str | Path) -> Iterator[tuple[str, list[str]]]:
+def find_images(folder: str | Path, option: str = "--data_path") -> list[str]:
+    """Find the paths of all images under a folder at any depth, sorted; links are followed, hidden files left out.
+
+    So are, with a warning, output folders of runs, whose panels are no data, and folders that cannot be listed.
+
+    Args:
+        folder: begins all paths.
+        option: names it in errors.
+
+    Raises:
+        InputError: if there is no such folder, or no image in it, or it is the output folder of a run.
+
+    """
+    # both need this module
+    from saratrx.output_folder import is_output_folder  # noqa: PLC0415
+    from saratrx.sar_image import EXTENSIONS, is_image_name  # noqa: PLC0415
+
+    if not is_folder(folder):
+        raise InputError(f"{option} {folder}: no such folder")
+
+    def warn(error: OSError) -> None:
+        log.warning("%s %s: left out %s, which cannot be listed: %s", option, folder, error.filename, first_line(error))
+
+    paths: list[str] = []
+    outputs: list[str] = []
+    for parent, names in visible_files(folder, warn):
+        if is_output_folder(parent, names):
+            if parent == str(folder):
+                raise InputError(f"{option} {folder}: is the output folder of a run; keep images apart from it")
+            log.warning("%s %s: left out %s, an output folder of a run", option, folder, parent)
+            outputs.append(os.path.join(parent, ""))
+        if not os.path.join(parent, "").startswith(tuple(outputs)):
+            paths += [os.path.join(parent, name) for name in names if is_image_name(name)]
+    if not paths:
+        raise InputError(f"{option} {folder}: no image in it ({' '.join(sorted(EXTENSIONS))} .000 to .026)")
+    return sorted(paths)
+
+
+def visible_files(root: str | Path, tell: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
     """Walk over each folder below `root`, itself included, with the names of its files, both sorted.
 
-    Links are followed, but never in circles; hidden folders and files are left out.
+    Links are followed, but never in circles; hidden folders and files are left out. `tell` is called for each folder
+    that cannot be listed.
     """
     seen = set()
-    for folder, below, names in os.walk(root, followlinks=True):
+    for folder, below, names in os.walk(root, onerror=tell, followlinks=True):
         identity = os.path.realpath(folder)
         if identity in seen:  # a link back to a folder above or beside
             below.clear()

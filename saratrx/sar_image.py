@@ -7,18 +7,17 @@ chosen by the file's first bytes. What is larger than `max_pixels` is refused be
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from saratrx import sar_files
 from saratrx.command_line import option
 from saratrx.files import is_file
-from saratrx.grey_scale import REMAPS, Grey, GreyScale, Remap, Values, strips, to_uint8
+from saratrx.grey_scale import REMAPS, Grey, GreyScale, Remap, strips, to_uint8
 from saratrx.sar_files.image import SarImage, refused
 from saratrx.sar_files.limits import (
     BYTES_OF_A_PIXEL,
-    FormatError,
     ImageError,
     check_pixels,
     max_bytes,
@@ -26,20 +25,14 @@ from saratrx.sar_files.limits import (
     too_large,
 )
 
-if TYPE_CHECKING:
-    from saratrx.tiff import Tiff
-
 __all__ = [
     "BYTES_OF_A_PIXEL",
     "EXTENSIONS",
-    "TIFF_STARTS",
     "ImageError",
     "check_file",
     "decode",
     "is_image_name",
     "max_pixels",
-    "one_channel",
-    "open_tiff",
     "read",
     "remap_option",
     "scale_of",
@@ -50,7 +43,6 @@ EXTENSIONS = frozenset(  # compared in lower case
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".npy", ".npz", ".mat", ".nitf", ".ntf", ".jp2"}
 )
 WITH_MSTAR = EXTENSIONS | {f".{number:03d}" for number in range(27)}
-TIFF_STARTS = tuple(start for start, _, name in sar_files.READERS if name == "GeoTiff")
 
 
 def is_image_name(name: str | Path) -> bool:
@@ -133,41 +125,3 @@ def check_file(path: Path) -> None:
         raise ImageError(f"{path}: no such file")
     if path.stat().st_size > max_bytes():
         raise ImageError(f"{path} has {path.stat().st_size:,} bytes: {too_large()}")
-
-
-def open_tiff(name: str | Path, source: Path | bytes) -> "Tiff":
-    """Open a TIFF for reading in windows.
-
-    Args:
-        name: names it in errors.
-        source: the file's path, or its content.
-
-    Raises:
-        ImageError: if it is no TIFF, torn, has several bands of amplitude, or blocks larger than `max_pixels`.
-
-    """
-    from saratrx.tiff import Tiff  # noqa: PLC0415 -- with GDAL, which other images can do without
-
-    with refused(name):
-        tiff = Tiff(source)
-        try:
-            if len(tiff.bands) > 1 and not tiff.is_coloured:
-                raise FormatError(tiff.several())
-            check_pixels(f"{name}: a block of it", *tiff.file.block_shapes[0])
-        except BaseException:
-            tiff.close()
-            raise
-        return tiff
-
-
-def one_channel(name: str | Path, values: Values) -> Values:
-    """Give an array as [H, W].
-
-    Raises:
-        ImageError: if it is no single channel of numbers.
-
-    """
-    from saratrx.sar_files.arrays import two_sides  # noqa: PLC0415
-
-    with refused(name):
-        return values.reshape(two_sides(values.shape, values.dtype))

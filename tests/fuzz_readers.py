@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +41,7 @@ from hivit_cls.results import read_experiment
 from hivit_cls.settings import read_settings
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.data import image_cache
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.shards import ShardImages, count_images
 from hivit_mae.run.begin import new_state
 from hivit_mae.run.options import ModelOptions
@@ -61,8 +62,13 @@ def make_readers() -> list[Reader]:
     """All readers, in the order of the table."""
     os.environ["SARATRX_MAX_PIXELS"] = str(PIXELS)
     torch.set_num_threads(1)  # threads do not outlive a fork
-    image_cache.decoded = lambda paths: map(image_cache.Decoded(paths).__getitem__, range(len(paths)))  # likewise
+    image_cache.decoded = decoded_here  # likewise
     return [*image_readers(), *checkpoint_readers(), *pretraining_readers(), *classification_readers(), *coco_readers()]
+
+
+def decoded_here(paths: Sequence[str], reading: Reading) -> Iterator[Any]:
+    """Decode images for a cache in this process."""
+    return map(image_cache.Decoded(paths, reading).__getitem__, range(len(paths)))
 
 
 def digest(*parts: Any) -> str:
@@ -435,7 +441,7 @@ def read_cache(path: Path) -> str:
     """Open a cache, which is built anew where it is damaged, and read what it holds."""
     folder = path.parents[1]
     paths = [str(folder / name) for name in ("a.png", "b.png", "c.png")]
-    name = image_cache.source_identity(paths)
+    name = image_cache.source_identity(paths, AS_DEFAULT)
     place = folder / name
     if place != path.parent:
         shutil.copytree(path.parent, place)
@@ -459,7 +465,7 @@ def cache_files() -> tuple[dict[str, bytes], dict[str, bytes]]:
         for name, data in images.items():
             Path(folder, name).write_bytes(data)
         Path(folder, "cache").mkdir()
-        image_cache.build(Path(folder, "cache"), [str(Path(folder, name)) for name in images])
+        image_cache.build(Path(folder, "cache"), [str(Path(folder, name)) for name in images], AS_DEFAULT)
         return {f"cache/{path.name}": path.read_bytes() for path in Path(folder, "cache").iterdir()}, images
 
 

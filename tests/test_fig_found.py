@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from fig_found import HIT, Boxes, Options, draw, match, overlaps, read_found, read_truth
 from PIL import Image
 from shapely import box
 
+from fig_found import HIT, Boxes, Options, draw, match, overlaps, read_found, read_truth
 from saratrx.errors import InputError
 
 

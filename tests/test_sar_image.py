@@ -235,8 +235,8 @@ def test_fewer_bits_fill_the_scale(tmp_path, values):
 
 def test_a_tiff_whose_name_is_no_utf_8_is_opened_in_windows(tmp_path):
     path = write_tiff(tmp_path / "a.tif", GREY).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xcb\xf0.tif"))
-    with sar_image.open_tiff(path, path) as tiff:
-        assert np.array_equal(tiff.grey(window=((2, 9), (3, 20))), GREY[2:9, 3:20])
+    with sar_files.open(path) as image:
+        assert np.array_equal(image.read(((2, 9), (3, 20))), GREY[2:9, 3:20])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])

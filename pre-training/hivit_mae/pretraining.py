@@ -170,7 +170,8 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
     log.info(
         f"{model_options.model}, target {model_options.target}, "
         f"{sum(p.numel() for p in state.model.parameters() if p.requires_grad) / 1e6:.1f} M parameters, "
-        f"{len(source)} images, {steps} steps an epoch of {resolved.images_per_step} images, lr {resolved.lr:.2e}, "
+        f"{len(source)} images ({options.data.reading}), {steps} steps an epoch of "
+        f"{resolved.images_per_step} images, lr {resolved.lr:.2e}, "
         f"{processes.world_size} x {processes.device}, mixed precision {resolved.amp} ({resolved.why_amp}), "
         f"{'compiled' if resolved.compile else 'not compiled'} ({resolved.why_compile})"
     )
@@ -240,7 +241,10 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
 def open_in_main(options: Options, processes: Processes) -> Evaluation | None:
     """Read the images of --eval_data in the main process, which alone evaluates; the others get None."""
     opened: list[Evaluation] = []
-    broadcast_from_main(lambda: opened.append(open_evaluation(options.evaluation, options.model.input_size)), processes)
+    broadcast_from_main(
+        lambda: opened.append(open_evaluation(options.evaluation, options.model.input_size, options.data.reading)),
+        processes,
+    )
     return opened[0] if opened else None
 
 

@@ -4,8 +4,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hivit_mae.data.folders import FolderImages, find_images
+from hivit_mae.data.folders import FolderImages
 from saratrx.errors import InputError
+from saratrx.files import find_images
 
 
 def make_images(folder, count=12, side=40):

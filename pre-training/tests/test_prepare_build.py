@@ -17,13 +17,12 @@ from test_prepare_likeness import compressed
 from test_prepare_overlap import chip, clutter
 
 import prepare_data
-from hivit_mae.data.folders import find_images
 from hivit_mae.prepare import build as building
 from hivit_mae.prepare import workers
 from hivit_mae.prepare.build import MANIFEST, SETTINGS, UNFINISHED, build, read_manifest
 from hivit_mae.prepare.options import BuildOptions
 from saratrx.errors import InputError
-from saratrx.files import write_text
+from saratrx.files import find_images, write_text
 
 
 def save(path, image):
@@ -124,7 +123,7 @@ def test_windows_of_a_scene_are_thinned_but_not_those_with_a_target(data, built)
     assert len(rows) == 12
     assert 1 <= len(kept) < 8
     assert any(row.top <= 100 and row.top + 256 >= 106 and row.left <= 200 <= row.left + 244 for row in kept)
-    assert all(row.remap.startswith("linear 0 to") for row in rows)
+    assert all(row.remap.startswith("percentile 0 to") for row in rows)
 
 
 def test_no_kept_chip_holds_a_test_image_or_lies_in_one(data, built):
@@ -251,7 +250,7 @@ def refused(match, chosen):
 
 def test_what_cannot_be_built_is_told_in_a_sentence(data, built, tmp_path):
     root, _ = data
-    refused(r"--output_dir .*built\S*: was begun with --window 256, not 128", options(root, built, window=128))
+    refused(r"--output_dir .*built\S*: was begun with --window 256, not --window 128", options(root, built, window=128))
     for folder in (root / "chips" / "out", root):
         refused("lie in each other", options(root, folder))
     (tmp_path / "full").mkdir()

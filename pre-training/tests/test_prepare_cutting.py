@@ -1,6 +1,6 @@
 """Large images are cut so that nothing is lost, window by window, and background is known as such."""
 
-import re
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -9,20 +9,28 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.prepare.cutting import (
     CELL,
     GUARD,
     RING,
+    Picture,
     Window,
     contrast,
     is_background,
     is_kept_all_the_same,
-    open_picture,
+    readings,
     windows,
 )
-from saratrx import sar_image
+from saratrx import sar_files, sar_image
 from saratrx.grey_scale import to_uint8
 from saratrx.sar_image import ImageError
+
+
+@contextmanager
+def open_picture(path, reading=AS_DEFAULT):
+    with sar_files.open(path) as image:
+        yield Picture(image, reading)
 
 
 @pytest.mark.parametrize(("height", "width"), [(769, 400), (1000, 1000), (513, 3000), (100, 2000)])
@@ -85,35 +93,68 @@ def test_the_share_of_background_that_stays_is_drawn_by_its_place():
     assert not any(is_kept_all_the_same(place, 0) for place in places)
 
 
-def write_geotiff(path, values):
+@pytest.mark.parametrize("size", [(193, 128), (100, 150), (1, 1), (900, 700)])
+def test_the_middle_is_as_far_from_both_borders(size):
+    for middle in (1, 64, 128, 800):
+        found = windows(*size, 512, 64, middle)
+        for axis, length in enumerate(size):
+            begin = min((w.top, w.left)[axis] for w in found)
+            end = max((w.top + w.height, w.left + w.width)[axis] for w in found)
+            assert end - begin == min(length, middle)
+            assert length - end - begin in (0, 1)
+    assert windows(*size, 512, 64, 0) == windows(*size, 512, 64)
+
+
+def write_geotiff(path, *bands):
     with rasterio.open(
         path,
         "w",
         driver="GTiff",
-        height=values.shape[0],
-        width=values.shape[1],
-        count=1,
-        dtype=values.dtype,
+        height=bands[0].shape[0],
+        width=bands[0].shape[1],
+        count=len(bands),
+        dtype=bands[0].dtype,
         crs="EPSG:32633",
         transform=from_origin(5e5, 5e6, 10, 10),
     ) as file:
-        file.write(values, 1)
+        for number, values in enumerate(bands, start=1):
+            file.write(values, number)
 
 
-def test_a_window_of_a_geotiff_is_a_part_of_the_whole(tmp_path):
-    path = tmp_path / "scene.tif"
-    values = np.random.default_rng(0).gamma(1.0, 900.0, (300, 250)).astype(np.uint16)
-    write_geotiff(path, values)
-    whole = sar_image.read(path)
-    with open_picture(path) as picture:
+def scene():
+    return np.random.default_rng(0).gamma(1.0, 900.0, (300, 250))
+
+
+def as_tiff(path, values):
+    write_geotiff(path, values.astype(np.uint16))
+
+
+def as_array(path, values):
+    np.save(path, values.astype(np.complex64))
+
+
+def as_archive(path, values):
+    np.savez(path, image=values.astype(np.float32))
+
+
+def as_picture(path, values):
+    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("remap", ["percentile", "sqrt"])
+@pytest.mark.parametrize(
+    ("write", "kind"), [(as_tiff, "tif"), (as_array, "npy"), (as_archive, "npz"), (as_picture, "png")]
+)
+def test_a_window_of_any_format_is_a_part_of_the_whole(tmp_path, write, kind, remap):
+    path = tmp_path / f"scene.{kind}"
+    write(path, scene())
+    whole = sar_image.read(path, remap=remap)
+    with open_picture(path, Reading(remap)) as picture:
         assert (picture.height, picture.width) == whole.shape
         assert np.array_equal(picture.read(Window(17, 40, 200, 100)), whole[17:217, 40:140])
-        low, high = re.fullmatch(r"linear (\S+) to (\S+)", picture.remap).groups()
-    assert float(low) == 0
-    assert float(high) == pytest.approx(np.percentile(values, 99.5), rel=1e-4)
 
 
-def test_the_remap_says_what_was_stored(tmp_path):
+def test_the_remap_says_what_was_done(tmp_path):
     values = np.arange(2000).reshape(40, 50)
     Image.fromarray(values.astype(np.uint8)).save(tmp_path / "8.png")
     Image.fromarray(values.astype(np.uint16)).save(tmp_path / "16.png")
@@ -121,9 +162,43 @@ def test_the_remap_says_what_was_stored(tmp_path):
     np.save(tmp_path / "complex.npy", values.astype(np.complex64))
     found = {}
     for path in tmp_path.iterdir():
-        with open_picture(path) as picture:
-            found[path.name] = picture.remap
-    assert found == {"8.png": "none", "16.png": "linear", "8.npy": "none", "complex.npy": "linear"}
+        with open_picture(path, Reading("sqrt")) as picture:
+            found[path.name] = picture.remap.split()
+            assert picture.doubt == ""
+    white = f"{np.percentile(values, 99.5):g}"
+    assert found == {
+        "8.png": ["none"],
+        "16.png": ["sqrt", "0", "to", white],
+        "8.npy": ["none"],
+        "complex.npy": ["sqrt", "0", "to", white],
+    }
+
+
+def test_values_in_decibels_are_doubted(tmp_path):
+    np.save(tmp_path / "0.npy", np.log10(scene() + 1e-9) * 20 - 90)
+    with open_picture(tmp_path / "0.npy") as picture:
+        assert "negative, as decibels are" in picture.doubt
+
+
+def test_each_channel_is_read_by_itself_or_the_one_that_is_asked_for(tmp_path):
+    path = tmp_path / "two.tif"
+    bands = [scene().astype(np.uint16), scene()[::-1].astype(np.uint16)]
+    write_geotiff(path, *bands)
+    for channel, expected in (
+        ("each", bands),
+        ("1", bands[1:]),
+        ("band1", bands[:1]),
+        ("span", [np.hypot(bands[0] * 1.0, bands[1])]),
+    ):
+        with sar_files.open(path) as image:
+            found = [
+                Picture(image, each).read(Window(0, 0, 300, 250)) for each in readings(image, Reading("sqrt", channel))
+            ]
+        assert len(found) == len(expected)
+        for grey, values in zip(found, expected, strict=True):
+            assert np.array_equal(grey, to_uint8(values, "sqrt"))
+    with pytest.raises(ImageError, match=r"two\.tif has 2 bands"), open_picture(path):
+        pass
 
 
 def test_torn_files_are_refused(tmp_path):

@@ -12,40 +12,10 @@ from torch.utils.data import Dataset, DistributedSampler
 from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
 from hivit_mae.data.image_cache import open_cache
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.source import Image, Sample, listed
 from saratrx import sar_image
-from saratrx.errors import InputError
-from saratrx.files import is_folder, visible_files
-from saratrx.output_folder import is_output_folder
-from saratrx.reporting import get_logger
-
-log = get_logger(__name__)
-
-
-def find_images(folder: str | Path, option: str = "--data_path") -> list[str]:
-    """Find the paths of all images under a folder at any depth, sorted; links are followed, hidden files left out.
-
-    So are output folders of runs, whose panels are no data. `option` names the folder in errors.
-
-    Raises:
-        InputError: if there is no such folder, or no image in it, or it is the output folder of a run.
-
-    """
-    if not is_folder(folder):
-        raise InputError(f"{option} {folder}: no such folder")
-    paths: list[str] = []
-    outputs: list[str] = []
-    for parent, names in visible_files(folder):
-        if is_output_folder(parent, names):
-            if parent == str(folder):
-                raise InputError(f"{option} {folder}: is the output folder of a run; keep images apart from it")
-            log.warning("%s %s: left out %s, an output folder of a run", option, folder, parent)
-            outputs.append(os.path.join(parent, ""))
-        if not os.path.join(parent, "").startswith(tuple(outputs)):
-            paths += [os.path.join(parent, name) for name in names if Path(name).suffix.lower() in sar_image.EXTENSIONS]
-    if not paths:
-        raise InputError(f"{option} {folder}: no image in it ({' '.join(sorted(sar_image.EXTENSIONS))})")
-    return sorted(paths)
+from saratrx.files import find_images
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -68,6 +38,7 @@ class FolderImages(Dataset[Sample]):
         seed: with the epoch and the index, decides the order and the augmentation.
         max_bad: share of unreadable images that is tolerated.
         cache: folder of decoded images, filled if need be; none if empty.
+        reading: how images are read.
         on_device: leave the augmentation to the device, see `ImageSource`.
         batch_size: images per batch of one process.
         rank: of this process.
@@ -86,6 +57,7 @@ class FolderImages(Dataset[Sample]):
         max_bad: float,
         *,
         cache: str | Path = "",
+        reading: Reading = AS_DEFAULT,
         on_device: bool = False,
         batch_size: int = 1,
         rank: int = 0,
@@ -94,11 +66,12 @@ class FolderImages(Dataset[Sample]):
         self.by_folder = [(folder, find_images(folder)) for folder in folders]
         self.paths = [path for _, paths in self.by_folder for path in paths]
         self.input_size, self.on_device, self.batch_size = input_size, on_device, batch_size
+        self.reading = reading
         self.augmentation = Augmentation(input_size, seed, on_device)
         self.bad_images = BadImages(len(self.paths), max_bad)
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loader workers outlive an epoch
         self.sampler = EpochSampler(self, world_size, rank, shuffle=True, seed=seed, drop_last=True)
-        self.cache = open_cache(cache, self.paths) if cache else None
+        self.cache = open_cache(cache, self.paths, reading) if cache else None
         if self.cache is not None:
             self.bad_images.mark_known(self.cache.reasons)
 
@@ -133,7 +106,7 @@ class FolderImages(Dataset[Sample]):
 
     def decode(self, index: int) -> Image:
         """Read the very image at `index`, uint8 [H, W]; raises ImageError."""
-        return sar_image.read(self.paths[index]) if self.cache is None else self.cache.read(index)
+        return self.reading.read(self.paths[index]) if self.cache is None else self.cache.read(index)
 
     def name(self, index: int) -> str:
         """Give the path of an image."""

@@ -1,6 +1,6 @@
 """Images decoded once, kept as one memory-mapped file that all processes of a machine share.
 
-A folder for each set of source files holds
+A folder for each set of source files, and each way to read them, holds
     images.u8     the pixels of all images, one after the other
     index.npz     where each begins, its height and width, its CRC-32, and why some could not be read
     index.sha256  of index.npz
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from saratrx import sar_image
 from saratrx.cores import available
 from saratrx.errors import InputError, first_line
@@ -89,7 +90,7 @@ class ImageCache:
         return pixels.reshape(height, width)
 
 
-def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
+def open_cache(folder: str | Path, paths: list[str], reading: Reading = AS_DEFAULT) -> ImageCache:
     """Open the cache of these files under a folder; build it if there is none for them as they are now.
 
     Of many processes of a machine one builds, and the others wait.
@@ -97,13 +98,14 @@ def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
     Args:
         folder: holds a cache for each list of files.
         paths: of image files; a changed size, time or inode makes another cache.
+        reading: how they are read; so does another way.
 
     Raises:
         InputError: if the folder cannot be written to, or has no room.
 
     """
     parent = Path(folder)
-    cache_folder = parent / source_identity(paths)
+    cache_folder = parent / source_identity(paths, reading)
     with locked(parent):
         try:
             return ImageCache(cache_folder, paths)
@@ -116,7 +118,7 @@ def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
         unfinished = cache_folder.with_suffix(".building")
         unfinished.mkdir()
         try:
-            build(unfinished, paths)
+            build(unfinished, paths, reading)
             if cache_folder.exists():
                 shutil.rmtree(cache_folder)
             unfinished.rename(cache_folder)
@@ -125,9 +127,9 @@ def open_cache(folder: str | Path, paths: list[str]) -> ImageCache:
         return ImageCache(cache_folder, paths)
 
 
-def source_identity(paths: list[str]) -> str:
-    """Name these files as they are now, by 32 hexadecimal digits."""
-    digest = hashlib.sha256(f"format {FORMAT}".encode())
+def source_identity(paths: list[str], reading: Reading) -> str:
+    """Name these files as they are now and are read, by 32 hexadecimal digits."""
+    digest = hashlib.sha256(f"format {FORMAT} {reading}".encode(errors="surrogateescape"))
     for path in paths:
         try:
             status = Path(path).stat()
@@ -161,21 +163,21 @@ def locked(folder: Path) -> Iterator[None]:
 class Decoded(Dataset[tuple[NDArray[np.uint8], int] | str]):
     """Images [H, W] with their CRC-32, or the reason why there is none."""
 
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
+    def __init__(self, paths: list[str], reading: Reading) -> None:
+        self.paths, self.reading = paths, reading
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int] | str:
         try:
-            image = np.ascontiguousarray(sar_image.read(self.paths[index]))
+            image = np.ascontiguousarray(self.reading.read(self.paths[index]))
         except sar_image.ImageError as error:
             return str(error)
         return image, zlib.crc32(image.data)
 
 
-def build(folder: Path, paths: list[str]) -> None:
+def build(folder: Path, paths: list[str], reading: Reading) -> None:
     """Decode all images into a folder, with a process on each core.
 
     Raises:
@@ -188,7 +190,7 @@ def build(folder: Path, paths: list[str]) -> None:
     done = 0
     try:
         with (folder / "images.u8").open("wb") as file:
-            for done, result in enumerate(decoded(paths), start=1):
+            for done, result in enumerate(decoded(paths, reading), start=1):
                 if isinstance(result, str):
                     reasons[done - 1] = result
                 else:
@@ -219,12 +221,12 @@ def build(folder: Path, paths: list[str]) -> None:
     )
 
 
-def decoded(paths: list[str]) -> Iterator[tuple[NDArray[np.uint8], int] | str]:
+def decoded(paths: list[str], reading: Reading) -> Iterator[tuple[NDArray[np.uint8], int] | str]:
     """Decode all files as `Decoded` does, in order; say now and then how many are done."""
     cores = available()
     generator = torch.Generator()  # its own, or it would draw from the global one
     loader = DataLoader(
-        Decoded(paths),
+        Decoded(paths, reading),
         batch_size=16,
         num_workers=cores,
         collate_fn=list,

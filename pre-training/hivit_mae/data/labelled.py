@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from hivit_mae.data.augment import whole_image
-from hivit_mae.data.folders import find_images
-from saratrx import sar_image
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from saratrx.errors import InputError, first_line
-from saratrx.files import is_folder, visible
+from saratrx.files import find_images, is_folder, visible
 from saratrx.sar_image import ImageError
 
 PARTS = ("train", "test")  # in any case of letters
@@ -27,7 +26,7 @@ class Labelled:
     paths: list[str]
     labels: NDArray[np.int64]  # [N]
 
-    def read(self, size: int, crop: int) -> torch.Tensor:
+    def read(self, size: int, crop: int, reading: Reading = AS_DEFAULT) -> torch.Tensor:
         """Read all, whole, without augmentation: uint8 [N, 1, size, size]; `crop` as in `whole_image`.
 
         Raises:
@@ -38,7 +37,7 @@ class Labelled:
         images = torch.empty(len(self.paths), 1, size, size, dtype=torch.uint8)
         for image, path in zip(images, self.paths, strict=True):
             try:
-                image.copy_(transform(torch.from_numpy(sar_image.read(path))[None]))
+                image.copy_(transform(torch.from_numpy(reading.read(path))[None]))
             except ImageError as error:
                 raise InputError(f"--eval_data: {error}; fix or remove it") from error
         return images

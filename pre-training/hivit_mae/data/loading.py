@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from hivit_mae.cluster.distributed import Processes, broadcast_from_main
 from hivit_mae.data import resample
 from hivit_mae.data.folders import FolderImages
+from hivit_mae.data.reading import warn_of_doubts
 from hivit_mae.data.source import ImageSource, Sample
 from hivit_mae.run.options import DataOptions, is_shards
 from saratrx.cores import available
@@ -53,17 +54,22 @@ def open_images(
     on_device = data.augment == "device"
     rank, world_size = processes.rank, processes.world_size
     if not any(map(is_shards, data.data_path)):
-        return FolderImages(
+        images = FolderImages(
             data.data_path,
             input_size,
             seed,
             data.max_bad,
             cache=data.cache,
+            reading=data.reading,
             on_device=on_device,
             batch_size=batch_size,
             rank=rank,
             world_size=world_size,
         )
+        if processes.is_main:
+            for folder, paths in images.by_folder:
+                warn_of_doubts(f"--data_path {folder}", paths, data.reading)
+        return images
     # with WebDataset, which nothing else needs
     from hivit_mae.data.shards import ShardImages, count_images, find_shards  # noqa: PLC0415
 
@@ -74,6 +80,7 @@ def open_images(
         input_size,
         seed,
         data.max_bad,
+        reading=data.reading,
         on_device=on_device,
         batch_size=batch_size,
         rank=rank,

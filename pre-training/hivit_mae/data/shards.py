@@ -22,6 +22,7 @@ from webdataset.shardlists import expand_urls
 
 from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.source import Image, Sample, listed
 from hivit_mae.run.options import TAR_NAME, is_shards
 from hivit_mae.seeds import CHUNK, SHARDS
@@ -123,7 +124,8 @@ def count_images(urls: list[str], sizes_folder: Path) -> list[int]:
             write_json(written_file, written, indent=1)
     counts = [known[url] for url in urls]
     if not sum(counts):
-        raise InputError(f"--data_path {urls[0]}: no image in the shards ({' '.join(sorted(sar_image.EXTENSIONS))})")
+        kinds = " ".join(sorted(sar_image.EXTENSIONS))
+        raise InputError(f"--data_path {urls[0]}: no image in the shards ({kinds} .000 to .026)")
     return counts
 
 
@@ -264,7 +266,7 @@ def is_image(member: tarfile.TarInfo) -> bool:
     """Whether a member of a shard is an image, and not hidden or, by WebDataset's rule, metadata."""
     path = PurePosixPath(member.name)
     is_hidden = any(part.startswith(".") or (part.startswith("__") and part.endswith("__")) for part in path.parts)
-    return member.isreg() and not is_hidden and path.suffix.lower() in sar_image.EXTENSIONS
+    return member.isreg() and not is_hidden and sar_image.is_image_name(path.name)
 
 
 def stream_images(url: str) -> Iterator[tuple[str, bytes]]:
@@ -296,6 +298,7 @@ class ShardImages(IterableDataset[Sample]):
         input_size: side S in pixels.
         seed: decides order and augmentation.
         max_bad: share of unreadable images that is tolerated.
+        reading: how images are read.
         on_device: leave the augmentation to the device, see `ImageSource`.
         batch_size: images per batch of one process.
         rank: of this process.
@@ -313,6 +316,7 @@ class ShardImages(IterableDataset[Sample]):
         seed: int,
         max_bad: float,
         *,
+        reading: Reading = AS_DEFAULT,
         on_device: bool,
         batch_size: int,
         rank: int,
@@ -321,6 +325,7 @@ class ShardImages(IterableDataset[Sample]):
         self.urls, self.counts = urls, counts
         self.starts = [0, *accumulate(counts)]  # index of each shard's first image, and N
         self.input_size, self.on_device, self.seed = input_size, on_device, seed
+        self.reading = reading
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.batches = len(self) // world_size // batch_size
         self.augmentation = Augmentation(input_size, seed, on_device)
@@ -406,7 +411,7 @@ class ShardImages(IterableDataset[Sample]):
             index, name, content = images[place]
             if content is not None:
                 try:
-                    return sar_image.decode(name, content)
+                    return self.reading.decode(name, content)
                 except sar_image.ImageError as error:
                     self.bad_images.mark(index, f"{self.urls[self.shard(index)]}: {error}")
                     images[place] = index, name, None
@@ -440,7 +445,7 @@ class ShardImages(IterableDataset[Sample]):
                 for number, (name, content) in enumerate(islice(stream_images(url), max(chosen, default=-1) + 1)):
                     if number in chosen:
                         with suppress(sar_image.ImageError):
-                            found.append(sar_image.decode(name, content))
+                            found.append(self.reading.decode(name, content))
             except InputError:
                 raise
             except Exception:  # likewise; training tells of it

@@ -11,9 +11,8 @@ from tabulate import tabulate
 
 from hivit_mae.prepare.likeness import Indices, near_duplicates, perceptual_hash, pixel_hash, thumb
 from hivit_mae.prepare.options import AuditOptions
-from hivit_mae.prepare.sources import class_of, find_some, part_of
+from hivit_mae.prepare.sources import class_of, names_in, part_of
 from hivit_mae.prepare.workers import each
-from saratrx import sar_image
 from saratrx.errors import InputError
 from saratrx.grey_scale import Grey
 from saratrx.reporting import get_logger
@@ -60,8 +59,8 @@ def audit(options: AuditOptions) -> None:
         InputError: if there is no such folder, or no image in it that can be read.
 
     """
-    names = find_some(options.folder, options.folder)
-    images = list(each(look, Path(options.folder), names, options.workers, "looking"))
+    names = names_in(options.folder, "DIR")
+    images = list(each(look, options, names, options.workers, "looking"))
     read = [image for image in images if not image.fault]
     if not read:
         raise InputError(f"{options.folder}: no image can be read; the first: {images[0].fault}")
@@ -77,10 +76,10 @@ def audit(options: AuditOptions) -> None:
         log.info("%s\n", text)
 
 
-def look(folder: Path, name: str) -> Seen:
+def look(options: AuditOptions, name: str) -> Seen:
     """Read an image and note what is known of it."""
     try:
-        image = sar_image.read(folder / name)
+        image = options.reading.read(Path(options.folder, name))
     except ImageError as error:
         return Seen(name, fault=str(error))
     height, width = image.shape
@@ -153,7 +152,7 @@ def find_copies(images: list[Seen], options: AuditOptions) -> tuple[list[tuple[i
 
     def thumbs_of(indices: Indices) -> NDArray[np.float16]:
         names = [images[varied[index]].name for index in indices]
-        return np.array(list(each(read_thumb, Path(options.folder), names, options.workers, "comparing")))
+        return np.array(list(each(read_thumb, options, names, options.workers, "comparing")))
 
     by_pixels = defaultdict(list)
     for index, image in enumerate(images):
@@ -190,9 +189,9 @@ def copies_rows(images: list[Seen], kind: str, pairs: list[tuple[int, int]]) -> 
     ]
 
 
-def read_thumb(folder: Path, name: str) -> NDArray[np.float16]:
+def read_thumb(options: AuditOptions, name: str) -> NDArray[np.float16]:
     """Read what is correlated of an image."""
-    return thumb(sar_image.read(folder / name))
+    return thumb(options.reading.read(Path(options.folder, name)))
 
 
 def size_report(images: list[Seen]) -> str:
@@ -207,7 +206,7 @@ def size_report(images: list[Seen]) -> str:
         return f"size and class: the size tells little of the class: {figures}; {chances}."
     return (
         f"size and class: a trap, the size alone tells much of the class: {figures}; {chances}. "
-        "Cut all images to one size from their middle before they are resized."
+        "Cut all images to one size from their middle, before they are resized: `build` does with --middle."
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
+from hivit_mae.data.reading import Reading
 from hivit_mae.prepare.contact_sheet import write_sheet
 from hivit_mae.prepare.cutting import (
+    EACH,
     Picture,
     Window,
     is_background,
     is_kept_all_the_same,
-    open_picture,
+    readings,
     windows,
 )
 from hivit_mae.prepare.likeness import Hashes, Indices, near_duplicates, perceptual_hash, pixel_hash, thumb
@@ -32,15 +34,18 @@ from hivit_mae.prepare.overlap import Landmarks, Piece, landmarks
 from hivit_mae.prepare.recipes import read_recipes
 from hivit_mae.prepare.sources import SourceFile, identity, part_of, source_files
 from hivit_mae.prepare.workers import each, each_kept
+from saratrx import sar_files
 from saratrx.errors import InputError
 from saratrx.files import is_folder, refused_if_unwritable, visible, write_json, write_text
 from saratrx.output_folder import claimed
 from saratrx.reporting import get_logger
+from saratrx.sar_files import SarImage
 from saratrx.sar_image import ImageError
 
 log = get_logger(__name__)
 
 MANIFEST, SETTINGS, CHIPS, SHEETS = "manifest.csv", "settings.json", "chips", "contact_sheets"
+SET_BY = ("remap", "channel", "middle", "window", "overlap", "empty", "radius")  # options that the chips follow from
 UNFINISHED = ".unfinished"  # holds what a killed build goes on from
 KINDS = ("leak", "duplicate", "near duplicate", "background", "constant", "unreadable", "kept out")  # of dropped chips
 
@@ -54,6 +59,7 @@ class Chip:
         source: the set that it is from.
         file: its image, in the folder of that set.
         part: that the image's folders name, such as train.
+        channel: of the image, where there are several and each is a chip.
         top: row of the image at which the chip begins.
         left: column.
         height: in pixels.
@@ -63,6 +69,7 @@ class Chip:
         perceptual_hash: 16 hexadecimal digits.
         dropped: one of KINDS; "" if it is kept.
         reason: in words.
+        doubt: what makes it doubtful that the image holds amplitudes, see `cutting.Picture`.
 
     """
 
@@ -70,6 +77,7 @@ class Chip:
     source: str
     file: str
     part: str
+    channel: str = ""
     top: int = 0
     left: int = 0
     height: int = 0
@@ -79,6 +87,7 @@ class Chip:
     perceptual_hash: str = ""
     dropped: str = ""
     reason: str = ""
+    doubt: str = ""
 
     def drop(self, kind: str, reason: str = "") -> None:
         """Note why it is left out."""
@@ -87,12 +96,18 @@ class Chip:
 
 @dataclass(frozen=True)
 class Cutting:
-    """How images are cut, and where chips are written."""
+    """How images are read and cut, and where chips are written."""
 
     folder: Path
+    reading: Reading
+    middle: int
     window: int
     overlap: int
     empty: float
+
+    def windows_of(self, picture: Picture) -> list[Window]:
+        """Cut an image, or its middle."""
+        return windows(picture.height, picture.width, self.window, self.overlap, self.middle)
 
 
 def build(options: BuildOptions) -> None:
@@ -109,7 +124,9 @@ def build(options: BuildOptions) -> None:
             raise InputError(f"--output_dir {output}: and {folder} lie in each other; choose another folder")
     files = source_files(folders, "SOURCE", outside)
     kept_out = source_files(outside, "--keep_out", [])
-    settings = {name: getattr(options, name) for name in ("window", "overlap", "empty", "radius")}
+    if all(file.is_kept_out for file in files):
+        raise InputError("SOURCE: all images lie in folders that are kept out; give some that do not")
+    settings = {name: getattr(options, name) for name in SET_BY}
     settings |= {"sources": identity(files), "keep_out": identity(kept_out)}
     with claimed(output, "--output_dir"), refused_if_unwritable(output):
         check_settings(output, settings)
@@ -170,19 +187,25 @@ def check_settings(output: Path, settings: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        before = dict(before.items())
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: choose another --output_dir") from error
     words = {"sources": "other images, or changed ones", "keep_out": "other images to keep out, or changed ones"}
     for name, value in settings.items():
         if before.get(name) != value:
-            what = words.get(name, f"--{name} {before.get(name)}, not {value}")
+            what = words.get(name, f"{said(name, before.get(name))}, not {said(name, value)}")
             raise InputError(f"--output_dir {output}: was begun with {what}; choose another folder")
+
+
+def said(name: str, value: Any) -> str:
+    """Say an option and its value, or that it was not given."""
+    return f"no --{name}" if value in ("", None) else f"--{name} {value}"
 
 
 def make(folder: Path, files: list[SourceFile], kept_out: list[SourceFile], options: BuildOptions) -> list[Chip]:
     """Cut all images into chips under a folder, and note which are to be dropped."""
     folder.mkdir(exist_ok=True)
-    cutting = Cutting(folder / CHIPS, options.window, options.overlap, options.empty)
+    cutting = Cutting(folder / CHIPS, options.reading, options.middle, options.window, options.overlap, options.empty)
     cutting.folder.mkdir(exist_ok=True)
     rows = each_kept(folder / "cut.jsonl", cut, cutting, files, options.workers, "cutting")
     chips = [Chip(**row) for image in rows for row in image]
@@ -214,18 +237,40 @@ def cut(cutting: Cutting, file: SourceFile) -> list[dict[str, Any]]:
         whole.drop("kept out")
         return [asdict(whole)]
     try:
-        with open_picture(file.path) as picture:
-            found = windows(picture.height, picture.width, cutting.window, cutting.overlap)
-            return [asdict(cut_window(cutting, file, picture, window, len(found) > 1)) for window in found]
+        with sar_files.open(file.path) as image:
+            found = readings(image, cutting.reading)
+            if len(found) == 1:
+                chips = cut_channel(cutting, file, image, found[0], whole)
+            else:
+                chips = []
+                for number, reading in enumerate(found):
+                    chip = replace(whole, path=f"{file.stem}.c{number}.png", channel=image.channels[number])
+                    chips += cut_channel(cutting, file, image, reading, chip)
     except ImageError as error:
         whole.drop("unreadable", reason_of(error, file))
-        return [asdict(whole)]
+        chips = [whole]
+    return [asdict(chip) for chip in chips]
 
 
-def cut_window(cutting: Cutting, file: SourceFile, picture: Picture, window: Window, is_part: bool) -> Chip:
+def cut_channel(cutting: Cutting, file: SourceFile, image: SarImage, reading: Reading, whole: Chip) -> list[Chip]:
+    """Cut one channel of an image into chips."""
+    try:
+        picture = Picture(image, reading)
+    except ImageError as error:
+        whole.drop("unreadable", reason_of(error, file))
+        return [whole]
+    whole.remap, whole.doubt = picture.remap, picture.doubt
+    chosen = cutting.windows_of(picture)
+    return [cut_window(cutting, file, picture, whole, window, len(chosen) > 1) for window in chosen]
+
+
+def cut_window(
+    cutting: Cutting, file: SourceFile, picture: Picture, whole: Chip, window: Window, is_part: bool
+) -> Chip:
     """Cut one window out of an image, and write it if it shows something."""
-    name = f"{file.stem}.y{window.top}.x{window.left}.png" if is_part else f"{file.stem}.png"
-    chip = Chip(name, file.source, file.name, part_of(file.name), **asdict(window), remap=picture.remap)
+    place = f".y{window.top}.x{window.left}.png" if is_part else ".png"
+    name = whole.path.removesuffix(".png") + place
+    chip = replace(whole, path=name, **asdict(window))
     try:
         image = picture.read(window)
     except ImageError as error:
@@ -238,8 +283,9 @@ def cut_window(cutting: Cutting, file: SourceFile, picture: Picture, window: Win
         chip.drop("background")
     else:
         path = cutting.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        with refused_if_unwritable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
     return chip
 
 
@@ -259,14 +305,20 @@ class KeptOut:
 
 
 def describe(cutting: Cutting, file: SourceFile) -> tuple[list[KeptOut], str]:
-    """Describe an image to keep out, window by window; or say why it cannot be read."""
+    """Describe an image to keep out, all its channels, window by window, and its middle; or why it cannot be read."""
     found = []
     try:
-        with open_picture(file.path) as picture:
-            for window in windows(picture.height, picture.width, cutting.window, cutting.overlap):
-                image = picture.read(window)
-                piece = Piece(f"{file.source}/{file.name}", file.path, window)
-                found.append(KeptOut(piece, pixel_hash(image), perceptual_hash(image), landmarks(image)))
+        with sar_files.open(file.path) as opened:
+            ways = readings(opened, replace(cutting.reading, channel=EACH))
+            if opened.is_span(cutting.reading.channel):
+                ways.append(cutting.reading)
+            for reading in ways:
+                picture = Picture(opened, reading)
+                whole = windows(picture.height, picture.width, cutting.window, cutting.overlap)
+                for window in dict.fromkeys([*whole, *cutting.windows_of(picture)]):
+                    image = picture.read(window)
+                    piece = Piece(f"{file.source}/{file.name}", file.path, window, reading)
+                    found.append(KeptOut(piece, pixel_hash(image), perceptual_hash(image), landmarks(image)))
     except ImageError as error:
         return found, str(error)
     return found, ""
@@ -394,4 +446,8 @@ def summarise(output: Path, chips: list[Chip]) -> None:
         rows.append([source, files, len(own), counts[""], *(counts[kind] for kind in KINDS)])
     rows.append(["all", *(sum(row[column] for row in rows) for column in range(1, len(KINDS) + 4))])
     log.info(tabulate(rows, ["source", "images", "windows", "kept", *KINDS], intfmt=","))
+    for source, files, *_ in rows[:-1]:
+        doubts = {chip.file: chip.doubt for chip in chips if chip.source == source and chip.doubt}
+        for name, doubt in list(doubts.items())[:1]:
+            log.warning("%s: %d of %d images are doubtful, such as %s: %s", source, len(doubts), files, name, doubt)
     log.info("%s says why each was left out; pre-train with --data_path %s", output / MANIFEST, output / CHIPS)

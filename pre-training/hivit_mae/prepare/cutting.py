@@ -1,20 +1,17 @@
 """Images cut into windows, and which windows show nothing but background."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from saratrx import sar_image
-from saratrx.grey_scale import Grey
-from saratrx.sar_image import ImageError
-from saratrx.tiff import Tiff
+from hivit_mae.data.reading import Reading, doubts_of
+from saratrx.grey_scale import Grey, GreyScale
+from saratrx.sar_files.image import SarImage, refused
 
+EACH = "each"  # channel of an image becomes an image of its own
 LARGE = 1.5  # times the window: an image with a longer side is cut; others are kept whole
 CELL, GUARD, RING = 5, 21, 41  # px a side: what may be a target, what may be part of it, and its background around
 LEAST_CONTRAST = 2.5  # of a cell's mean to that of its background; speckle of one look at 1.5 px stays below, 2.1
@@ -32,69 +29,63 @@ class Window:
 
 
 class Picture:
-    """An image file that is read window by window: TIFF from the disk, others held in memory with 8 bits.
+    """One channel of an open image, read window by window, with one grey scale for all of it.
 
     Attributes:
-        remap: how its amplitudes became 8 bits; "none" if they had them.
+        remap: how its amplitudes become 8 bits, with what is black and white; "none" if they have them.
+        doubt: what makes it doubtful that they are amplitudes, of those with more than 8 bits; else "".
+
+    Raises:
+        ImageError: if it cannot be read, or has no such channel.
 
     """
 
-    def __init__(self, path: Path, source: Tiff | Grey) -> None:
-        self.path, self.source = path, source
-        if isinstance(source, Tiff):
-            self.height, self.width = source.height, source.width
-            scale = source.scale
-            self.remap = "none" if scale is None else f"linear {scale.black:g} to {scale.white:g}"
-        else:
-            self.height, self.width = source.shape
-            self.remap = "none" if has_eight_bits(path) else "linear"
+    def __init__(self, image: SarImage, reading: Reading) -> None:
+        self.image, self.channel = image, reading.channel
+        self.height, self.width = image.shape
+        self.scale: GreyScale | None = None
+        self.remap, self.doubt = "none", ""
+        if not image.is_eight_bit(reading.channel):
+            with refused(image.name):
+                values = image.sample(reading.channel)  # once, for the scale and the doubts
+                declared = image.is_no_data_declared
+                self.scale = GreyScale.of(values, is_no_data_declared=declared, remap=reading.remap)
+            self.remap = f"{reading.remap} {self.scale.black:g} to {self.scale.white:g}"
+            self.doubt = "; ".join(doubts_of(image, reading.channel, values))
 
     def read(self, window: Window) -> Grey:
         """Read a window, uint8 [height, width]; raises ImageError."""
-        rows = slice(window.top, window.top + window.height)
-        columns = slice(window.left, window.left + window.width)
-        if not isinstance(self.source, Tiff):
-            return np.ascontiguousarray(self.source[rows, columns])
-        try:
-            return self.source.grey(window=((rows.start, rows.stop), (columns.start, columns.stop)))
-        except ValueError as error:
-            raise ImageError(f"{self.path} {error}") from error
+        rows = window.top, window.top + window.height
+        values = self.image.read((rows, (window.left, window.left + window.width)), self.channel)
+        return np.ascontiguousarray(values) if self.scale is None else self.scale.grey(values)
 
 
-@contextmanager
-def open_picture(path: Path) -> Iterator[Picture]:
-    """Open an image file; raises ImageError."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        yield Picture(path, sar_image.read(path))
-        return
-    sar_image.check_file(path)
-    with sar_image.open_tiff(path, path) as tiff:
-        try:
-            picture = Picture(path, tiff)
-        except ValueError as error:
-            raise ImageError(f"{path} {error}") from error
-        yield picture
+def readings(image: SarImage, reading: Reading) -> list[Reading]:
+    """Give how each channel that is asked for is read: one, or with EACH all of them, by their numbers."""
+    if reading.channel != EACH or EACH in image.channels:
+        return [reading]
+    return [Reading(reading.remap, str(number)) for number in range(len(image.channels))]
 
 
-def has_eight_bits(path: Path) -> bool:
-    """Whether a file that is no TIFF is known to hold 8 bits, which nothing remaps."""
-    kind = path.suffix.lower()
-    if kind == ".npy":
-        return np.lib.format.open_memmap(path, mode="r").dtype == np.uint8
-    if kind == ".png":
-        with path.open("rb") as file:
-            return file.read(25)[24] <= 8  # the place of its depth in bits
-    return kind in (".jpg", ".jpeg", ".bmp")
+def windows(height: int, width: int, side: int, overlap: int, middle: int = 0) -> list[Window]:
+    """Cut an image: one window if it is not large, else the fewest that overlap by `overlap` or more, evenly spread.
 
+    Args:
+        height: of the image, in pixels; width likewise.
+        width: of the image.
+        side: of a window, at most.
+        overlap: of neighbours, at least.
+        middle: side of the middle that alone is cut; 0: all. What is smaller is taken whole.
 
-def windows(height: int, width: int, side: int, overlap: int) -> list[Window]:
-    """Cut an image: one window if it is not large, else the fewest that overlap by `overlap` or more, evenly spread."""
-    if max(height, width) <= LARGE * side:
-        return [Window(0, 0, height, width)]
+    """
+    tall, wide = (min(length, middle or length) for length in (height, width))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    if max(tall, wide) <= LARGE * side:
+        return [Window(top, left, tall, wide)]
     return [
-        Window(top, left, min(side, height), min(side, width))
-        for top in starts(height, side, overlap)
-        for left in starts(width, side, overlap)
+        Window(top + down, left + right, min(side, tall), min(side, wide))
+        for down in starts(tall, side, overlap)
+        for right in starts(wide, side, overlap)
     ]
 
 

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hivit_mae.data.reading import Reading, channel_option
+from hivit_mae.prepare.cutting import EACH
 from saratrx.command_line import at_least, between, option, parse
 from saratrx.cores import available
 from saratrx.errors import InputError, raise_problems
 from saratrx.files import is_folder
+from saratrx.grey_scale import Remap
+from saratrx.sar_image import remap_option
 
 SMALLEST_WINDOW = 64  # px
 LARGEST_RADIUS = 16  # bits; beyond, nearly all images of a set would be compared
@@ -39,6 +43,9 @@ class BuildOptions:
     keep_out: tuple[str, ...] = option(
         (), help="folders of images to test on: what equals or overlaps one is left out", metavar="DIR"
     )
+    remap: Remap = remap_option()  # noqa: RUF009 -- makes a field
+    channel: str = channel_option(f"; or {EACH}, as images of their own")
+    middle: int = option(0, help="side in pixels of the middle that is cut out of each image first (0: all)")
     window: int = option(512, help="side in pixels of the windows that large images are cut into")
     overlap: int = option(64, help="pixels, at least, that neighbouring windows share")
     empty: float = option(0.05, help="share of the windows that show only background to keep; 1 keeps all")
@@ -49,8 +56,14 @@ class BuildOptions:
         problems = [f"--keep_out {folder}: no such folder" for folder in self.keep_out if not is_folder(folder)]
         problems += no_folder(root=self.root) + at_least(SMALLEST_WINDOW, window=self.window)
         problems += at_least(1, workers=self.workers) + between(0, 1, empty=self.empty)
+        problems += at_least(0, middle=self.middle)
         problems += between(0, max(self.window // 2, 0), overlap=self.overlap)
         raise_problems(problems + between(0, LARGEST_RADIUS, radius=self.radius))
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(self.remap, self.channel or None)
 
 
 @dataclass(frozen=True)
@@ -58,11 +71,18 @@ class AuditOptions:
     """Report on a set: copies, labels, what images hold, and whether their size tells the class."""
 
     folder: str = option(help="folder of images, at any depth", positional=True, metavar="DIR")
+    remap: Remap = remap_option()  # noqa: RUF009 -- makes a field
+    channel: str = channel_option()
     radius: int = option(4, help="bits of 63 in which the hashes of near duplicates may differ")
     workers: int = option(available(), help="processes", default_text="a process for each core")
 
     def __post_init__(self) -> None:
         raise_problems(at_least(1, workers=self.workers) + between(0, LARGEST_RADIUS, radius=self.radius))
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(self.remap, self.channel or None)
 
 
 COMMANDS = {"list": ListOptions, "build": BuildOptions, "audit": AuditOptions}

@@ -16,8 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hivit_mae.prepare.cutting import Window, open_picture
+from hivit_mae.data.reading import AS_DEFAULT, Reading
+from hivit_mae.prepare.cutting import Picture, Window
 from hivit_mae.prepare.likeness import Hashes, Indices, NearHashes, sign_hashes
+from saratrx import sar_files
 from saratrx.grey_scale import Grey
 
 BLUR = 1.5  # px, before landmarks are looked for
@@ -32,16 +34,17 @@ ENOUGH_CORRELATION = (
 
 @dataclass(frozen=True)
 class Piece:
-    """Where pixels are: a window of an image file; `name` is for people."""
+    """Where pixels are: a window of an image file, read in some way; `name` is for people."""
 
     name: str
     path: Path
     window: Window
+    reading: Reading = AS_DEFAULT
 
     def read(self) -> Grey:
         """Read it, uint8 [H, W]; raises ImageError."""
-        with open_picture(self.path) as picture:
-            return picture.read(self.window)
+        with sar_files.open(self.path) as image:
+            return Picture(image, self.reading).read(self.window)
 
 
 def landmarks(image: Grey) -> tuple[Indices, Hashes]:

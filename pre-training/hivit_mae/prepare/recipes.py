@@ -1,4 +1,4 @@
-"""What is known of published sets: one YAML file each in pre-training/recipes."""
+"""What is known of published sets: one YAML file each in `recipes`, beside this module."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -6,14 +6,13 @@ from pathlib import Path
 import yaml
 from tabulate import tabulate
 
-from hivit_mae.prepare.sources import find_images
-from saratrx.errors import InputError
-from saratrx.files import is_folder
+from saratrx.errors import InputError, first_line
+from saratrx.files import find_images, is_folder
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = Path(__file__).with_suffix("")
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,17 @@ def descend(folder: Path, names: list[str]) -> Path | None:
 
 
 def find_folder(parent: Path, names: tuple[str, ...]) -> Path | None:
-    """Find the first folder, by its name, that has one of these names in any case of letters."""
+    """Find the first folder, by its name, that has one of these names in any case of letters.
+
+    Raises:
+        InputError: if the parent cannot be listed.
+
+    """
     wanted = {name.lower() for name in names}
-    found = [path for path in sorted(parent.iterdir()) if path.name.lower() in wanted and is_folder(path)]
+    try:
+        found = [path for path in sorted(parent.iterdir()) if path.name.lower() in wanted and is_folder(path)]
+    except OSError as error:
+        raise InputError(f"{parent} cannot be listed: {first_line(error)}") from error
     return found[0] if found else None
 
 
@@ -86,14 +93,22 @@ def read_recipes() -> dict[str, Recipe]:
     return recipes
 
 
+def count(folder: Path) -> int:
+    """Count the images in a folder, none included."""
+    try:
+        return len(find_images(folder))
+    except InputError:
+        return 0
+
+
 def list_sets(root: str) -> None:
     """Tell of all sets, what of them is under `root`, and what is known of each."""
     recipes = list(read_recipes().values())
     rows = []
     for recipe in recipes:
         folder = recipe.find(root)
-        found = len(find_images(folder)) if folder else 0
-        kept_out = sum(len(find_images(path)) for path in recipe.find_kept_out(folder)) if folder else 0
+        found = count(folder) if folder else 0
+        kept_out = sum(map(count, recipe.find_kept_out(folder))) if folder else 0
         used = recipe.images
         share = f"{(found - kept_out) / used:.0%}" if used and folder else ""
         rows.append(

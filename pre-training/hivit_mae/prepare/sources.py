@@ -2,15 +2,15 @@
 
 import hashlib
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from saratrx import sar_image
-from saratrx.errors import InputError
-from saratrx.files import is_folder, visible_files
-from saratrx.output_folder import is_output_folder
+from saratrx.files import find_images
 
+LONGEST_NAME = 200  # bytes; what a chip's name has behind it must fit into the 255 of a file system
+PLACED = re.compile(r"\.(?:c\d+|y\d+\.x\d+)$")  # ends the names of windows and channels
 PARTS = ("train", "val", "valid", "validation", "trainval", "test")  # names of folders, in any case of letters
 
 
@@ -34,30 +34,9 @@ class SourceFile:
     is_kept_out: bool = False
 
 
-def find_images(folder: str | Path) -> list[str]:
-    """Find all images in a folder at any depth, but in output folders of runs: paths from there, sorted."""
-    return sorted(
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, names in visible_files(folder)
-        if not is_output_folder(parent, names)
-        for name in names
-        if Path(name).suffix.lower() in sar_image.EXTENSIONS
-    )
-
-
-def find_some(folder: str | Path, what: str) -> list[str]:
-    """Find all images in a folder, as `find_images`; `what` names it in errors.
-
-    Raises:
-        InputError: if there is no such folder, or no image in it.
-
-    """
-    if not is_folder(folder):
-        raise InputError(f"{what}: no such folder")
-    found = find_images(folder)
-    if not found:
-        raise InputError(f"{what}: no image in it ({' '.join(sorted(sar_image.EXTENSIONS))})")
-    return found
+def names_in(folder: str | Path, option: str) -> list[str]:
+    """Find all images in a folder, as `find_images`: their paths from there, sorted."""
+    return [os.path.relpath(path, folder) for path in find_images(folder, option)]
 
 
 def source_files(folders: list[Path], option: str, kept_out: list[Path]) -> list[SourceFile]:
@@ -72,38 +51,52 @@ def source_files(folders: list[Path], option: str, kept_out: list[Path]) -> list
         InputError: if one has no image.
 
     """
-    outside = [os.path.join(os.path.realpath(folder), "") for folder in kept_out]
-    names = unique_names([folder.resolve().name for folder in folders])
+    outside = tuple(os.path.join(os.path.realpath(folder), "") for folder in kept_out)
     files = []
-    for source, folder in zip(names, folders, strict=True):
-        found = find_some(folder, f"{option} {folder}")
-        stems = Counter(str(Path(name).with_suffix("")) for name in found)
-        for name in found:
-            stem = str(Path(name).with_suffix(""))
+    for source, folder in zip(source_names(folders), folders, strict=True):
+        names = names_in(folder, option)
+        for name, stem in zip(names, stems_of(names), strict=True):
             path = folder / name
-            files.append(
-                SourceFile(
-                    source,
-                    name,
-                    path,
-                    os.path.join(source, stem if stems[stem] == 1 else name),
-                    os.path.realpath(path).startswith(tuple(outside)),
-                )
-            )
+            is_kept_out = os.path.realpath(path).startswith(outside)
+            files.append(SourceFile(source, name, path, os.path.join(source, stem), is_kept_out))
     return files
 
 
-def unique_names(names: list[str]) -> list[str]:
-    """Give names, those that come again with a number: a, b, a-2."""
-    found: list[str] = []
-    for name in names:
-        number = 2
-        unique = name
-        while unique in found:
-            unique = f"{name}-{number}"
-            number += 1
-        found.append(unique)
-    return found
+def source_names(folders: list[Path]) -> list[str]:
+    """Call each folder by its own name, never hidden; those that come again in any case of letters get a number."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        name = shortened(folder.resolve().name.lstrip(".")) or "images"
+        unique, number = name, 2
+        while unique.casefold() in found:
+            unique, number = f"{name}-{number}", number + 1
+        found[unique.casefold()] = unique
+    return list(found.values())
+
+
+def stems_of(names: list[str]) -> list[str]:
+    """Give each image a name for its chips, from the names of all in a folder.
+
+    That is its own without the extension; with it, where another one, in any case of letters, or a folder would have
+    the same, or where it ends like that of a window. Long names are cut, and end in a hash.
+    """
+    short = [str(Path(name).with_suffix("")) for name in names]
+    folders = {str(folder).removesuffix(".png") for name in names for folder in Path(name).parents}
+    taken = Counter(stem.casefold() for stem in (*short, *names, *folders))
+    return [
+        shortened(stem if taken[stem.casefold()] == 1 and not PLACED.search(stem) else name)
+        for stem, name in zip(short, names, strict=True)
+    ]
+
+
+def shortened(path: str) -> str:
+    """Shorten the last part of a path to LONGEST_NAME bytes, by a hash of it."""
+    folder, name = os.path.split(path)
+    encoded = os.fsencode(name)
+    if len(encoded) <= LONGEST_NAME:
+        return path
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return os.path.join(folder, f"{os.fsdecode(encoded[: LONGEST_NAME - 17])}-{digest}")
 
 
 def part_of(name: str) -> str:
@@ -120,7 +113,11 @@ def identity(files: list[SourceFile]) -> str:
     """Name these files as they are now: 32 hexadecimal digits."""
     digest = hashlib.sha256()
     for file in files:
-        status = file.path.stat()
-        line = f"{file.source}\0{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0{file.is_kept_out}\n"
+        try:
+            status = file.path.stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:  # a link to nothing
+            state = "unreadable"
+        line = f"{file.source}\0{file.name}\0{state}\0{file.is_kept_out}\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]

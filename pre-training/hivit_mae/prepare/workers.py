@@ -54,7 +54,7 @@ def each(
                     "--workers; it goes on where it was"
                 ) from error
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)  # waits: none may write when another build begins
 
 
 def begin(shared: Any) -> None:
@@ -79,9 +79,11 @@ def each_kept(
     whole = 0
     if journal.exists():
         for line in journal.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):  # the last one may be torn
-                results.append(json.loads(line))
-                whole += len(line)
+            try:
+                results.append(json.loads(line if line.endswith(b"\n") else b""))
+            except ValueError:  # torn: all from here on is done again
+                break
+            whole += len(line)
     with refused_if_unwritable(journal), journal.open("ab") as file:
         file.truncate(whole)
         for result in each(function, shared, items[len(results) :], workers, what):

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from hivit_mae.data.labelled import find_labelled
+from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.source import listed
 from hivit_mae.run.options import EvaluationOptions
 from hivit_mae.run.precision import AMP_DTYPES
@@ -81,7 +82,7 @@ class Evaluation:
         )
 
 
-def open_evaluation(options: EvaluationOptions, input_size: int) -> Evaluation:
+def open_evaluation(options: EvaluationOptions, input_size: int, reading: Reading = AS_DEFAULT) -> Evaluation:
     """Find the images of --eval_data and read them.
 
     Raises:
@@ -93,13 +94,14 @@ def open_evaluation(options: EvaluationOptions, input_size: int) -> Evaluation:
     names = [
         f"{path[root:]} {label}" for part in (train, test) for path, label in zip(part.paths, part.labels, strict=True)
     ]
+    looks = [f"{options.eval_shots} {options.eval_crop}"] + [str(reading)] * (reading != AS_DEFAULT)
     return Evaluation(
-        train.read(input_size, options.eval_crop),
+        train.read(input_size, options.eval_crop, reading),
         train.labels,
-        test.read(input_size, options.eval_crop),
+        test.read(input_size, options.eval_crop, reading),
         test.labels,
         options.eval_shots,
-        listed([*names, f"{options.eval_shots} {options.eval_crop}"]),
+        listed(names + looks),
     )
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hivit_mae.data.reading import Reading, channel_option
 from hivit_mae.models.targets import DEFAULT, TARGETS
 from saratrx.command_line import above_zero, at_least, between, option, parse
 from saratrx.errors import raise_problems
 from saratrx.files import is_file, is_folder
+from saratrx.grey_scale import Remap
+from saratrx.sar_image import remap_option
 
 DECODERS = (
     "micro_dec32d1b",
@@ -69,6 +72,8 @@ class DataOptions:
         metavar="PATH",
     )
     cache: str = option("", help="decode all images once, into a file in this folder", metavar="DIR")
+    remap: Remap = remap_option()  # noqa: RUF009 -- makes a field
+    channel: str = channel_option()
     augment: Literal["loader", "device"] = option(
         "loader", help="crop and jitter image by image in the loader, or whole batches on the device"
     )
@@ -84,6 +89,11 @@ class DataOptions:
             if not is_shards(path) and not is_folder(path)
         ]
         raise_problems(problems)
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(self.remap, self.channel or None)
 
 
 @dataclass(frozen=True)

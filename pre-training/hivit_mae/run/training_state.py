@@ -20,6 +20,7 @@ from hivit_mae.models.targets import DEFAULT
 from saratrx.checkpoint import CheckpointError, load_all, load_checkpoint, save_checkpoint
 from saratrx.errors import InputError
 from saratrx.files import remove_with_hash
+from saratrx.grey_scale import REMAPS
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -201,8 +202,8 @@ class Checkpoints:
 
         Raises:
             CheckpointError: if it cannot be used.
-            InputError: if its run had other images, so that what it saw of the epoch would mean nothing, or another
-                target.
+            InputError: if its run had other images, so that what it saw of the epoch would mean nothing, or read them
+                in another way, or had another target.
 
         """
         content = load_checkpoint(path)
@@ -213,19 +214,30 @@ class Checkpoints:
                 f"{path} is of a run with another list of images than --data_path has now: give it those, or begin a "
                 f"new run from its weights with --init_weights {path}"
             )
-        learnt, target = target_of(content), self.recorded.get("target", DEFAULT)
-        if learnt != target:
-            raise InputError(
-                f"{path} is of a run with --target {learnt}, and this one has --target {target}: give it that target, "
-                f"or begin a new run from its weights with --init_weights {path}"
-            )
+        for name, default in (("target", DEFAULT), ("remap", REMAPS[0]), ("channel", "")):
+            before, now = option_of(content, name, default), self.recorded.get(name, default)
+            if before != now:
+                raise InputError(
+                    f"{path} is of a run with {said(name, before)}, and this one has {said(name, now)}: give it that "
+                    f"{name}, or begin a new run from its weights with --init_weights {path}"
+                )
         restore(path, content, state)
 
 
 def target_of(content: dict[str, Any]) -> str:
     """Name the target of a checkpoint's run; what does not tell, as published files, is taken to be of "mgf"."""
+    return option_of(content, "target", DEFAULT)
+
+
+def option_of(content: dict[str, Any], name: str, default: str) -> str:
+    """Give an option of a checkpoint's run; the default of what does not tell."""
     options = content.get("args")
-    return str(options.get("target", DEFAULT)) if isinstance(options, dict) else DEFAULT
+    return str(options.get(name, default)) if isinstance(options, dict) else default
+
+
+def said(name: str, value: str) -> str:
+    """Say an option and its value, or that it was not given."""
+    return f"--{name} {value}" if value else f"no --{name}"
 
 
 def is_in_epoch(path: Path) -> bool:
