@@ -161,10 +161,10 @@ def main() -> None:
         forms = {"published": published_path(paths, *batches, args.num_workers, device)}
         for name, data_path, cached in sources:
             for augment in ("loader", "device"):
-                data = DataOptions(tuple(data_path), cached, augment, num_workers=args.num_workers)
+                data = DataOptions(tuple(data_path), cached, augment=augment, num_workers=args.num_workers)
                 forms[f"{name}, augment {augment}"] = our_path(data, *batches, device, top)
         if device.type == "cpu":  # the main process has the cores to itself then
-            data = DataOptions(tuple(folders), cache, "device", num_workers=0)
+            data = DataOptions(tuple(folders), cache, augment="device", num_workers=0)
             forms["cache, augment device, no loader processes"] = our_path(data, *batches, device, top)
 
         machine = describe(device)

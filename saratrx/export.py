@@ -56,7 +56,7 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict[str, Any]
     if not size or has_bias:
         raise InputError(f"{checkpoint} is of no known size of HiViT without relative positions: nothing to export")
     model = HiViTClassifier(**SIZES[size], img_size=side, num_classes=0)
-    print(load_encoder(model, checkpoint, missing_ok=("fc_norm.",)))  # which stays as it begins, 1 and 0
+    load_encoder(model, checkpoint, missing_ok=("fc_norm.",))  # which stays as it begins, 1 and 0
     stored = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()}
     refuse_nonfinite(checkpoint, stored)
     architecture = f"hivit_{size}_patch16_224"
