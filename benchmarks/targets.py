@@ -272,7 +272,8 @@ def draw(rows: list[Figures], path: Path) -> None:
     axes.set_yticks(range(len(ordered)), [f"{one['name']} ({one['pretrainings']})" for one in ordered])
     axes.set_xlabel("accuracy on MSTAR's ten classes, %; 95 % intervals; in brackets: pre-trainings")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.margins(y=0.1)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)
 
 
