@@ -153,7 +153,7 @@ def test_an_interrupt_at_the_start(root, tmp_path, checkpoint):
 def test_a_loader_process_that_dies(root, tmp_path, checkpoint, monkeypatch, undrawn):
     killer = os.getpid()
 
-    def die(path):
+    def die(*_):
         if os.getpid() != killer:
             os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("read in the main process")

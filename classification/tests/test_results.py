@@ -271,8 +271,9 @@ def test_accuracy_against_shots():
 
 
 def test_every_trainer_has_its_script_and_configs():
-    own = {"MIM_finetune": {"atrnet", "atrnet_published"}}
+    few_shots = {"vit_n16_middle"}
+    own = {"MIM_finetune": {"atrnet", "atrnet_published"}, "MIM_linear": few_shots, "kNN": few_shots}
     for trainer in ("MIM_linear", "MIM_finetune", "kNN"):
         assert (STAGE / "scripts" / trainer / "main.sh").is_file()
         found = {path.stem for path in Path(STAGE, "configs/trainers", trainer).iterdir()}
-        assert found == {"vit_b16", "vit_t16", "vit_n16"} | own.get(trainer, set())
+        assert found == {"vit_b16", "vit_t16", "vit_n16"} | own[trainer]

@@ -8,6 +8,7 @@ from small_sets import parse, vehicles
 from torch import nn
 
 from dassl.engine import build_trainer
+from dassl.utils.tools import AS_DEFAULT
 from hivit_cls import encoder, pictures
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.trainers.mim_linear import Probe
@@ -122,11 +123,11 @@ def test_the_surest_mistakes_are_shown(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(pictures, "MISTAKES", 5)
     trainer = trainer_of(vehicles(tmp_path, test=12), tmp_path / "out", checkpoint, "MIM_linear")
     trainer.train()
-    surest, wrong, total, crop = shown[0]
+    surest, wrong, total, crop, reading = shown[0]
     probabilities = torch.cat(trainer.tested["score"]).softmax(dim=1)
     labels = torch.cat(trainer.tested["label"])
     mistaken = probabilities.argmax(dim=1) != labels
-    assert (wrong, total, crop) == (mistaken.sum(), 48, 128)
+    assert (wrong, total, crop, reading) == (mistaken.sum(), 48, 128, AS_DEFAULT)
     expected = probabilities.amax(dim=1)[mistaken].sort(descending=True).values[:5]
     assert [mistake.probability for mistake in surest] == pytest.approx(expected.tolist())
     for mistake in surest:
