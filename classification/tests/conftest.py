@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 from small_sets import options, vehicles
@@ -9,6 +11,8 @@ from dassl.utils import set_random_seed
 from hivit_cls import encoder
 from hivit_cls.trainers.base import SarTrainer
 from saratrx.checkpoint import save_checkpoint
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background of a script
 
 
 @pytest.fixture(autouse=True)

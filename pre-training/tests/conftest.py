@@ -1,7 +1,11 @@
+import signal
+
 import numpy as np
 import pytest
 from PIL import Image
 from small_runs import options, run_here
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background of a script
 
 
 @pytest.fixture(scope="session")
