@@ -41,7 +41,6 @@ from hivit_cls.results import read_experiment
 from hivit_cls.settings import read_settings
 from hivit_mae.cluster.distributed import Processes
 from hivit_mae.data import image_cache
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.shards import ShardImages, count_images
 from hivit_mae.run.begin import new_state
 from hivit_mae.run.options import ModelOptions
@@ -50,6 +49,7 @@ from hivit_mae.run.training_state import Checkpoints
 from saratrx import sar_files, sar_image
 from saratrx.checkpoint import load_checkpoint, load_encoder
 from saratrx.hivit import SIZES, HiViTClassifier
+from saratrx.reading import AS_DEFAULT, Reading
 
 ROOT = Path(__file__).parents[1]
 PIXELS = 2**21  # allowed in a case, so that what is allowed needs little memory

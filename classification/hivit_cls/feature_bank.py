@@ -24,12 +24,13 @@ from dassl.data.data_manager import Batch
 from dassl.data.datasets import Datum
 from dassl.data.transforms import is_random
 from dassl.data.transforms.transforms import Transform
-from dassl.utils import AS_DEFAULT, Reading, mkdir_if_missing, write_json
+from dassl.utils import mkdir_if_missing, reading_of, write_json
 from dassl.utils.progress import Progress
 from hivit_cls.encoder import FrozenEncoder
 from saratrx.cores import available
 from saratrx.files import content_hash, refused_if_unwritable, write_bytes
 from saratrx.loader_workers import end_with_parent
+from saratrx.reading import AS_DEFAULT
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -57,7 +58,7 @@ class FeatureBank:
     def __init__(self, encoder: FrozenEncoder, transform: Transform) -> None:
         self.cfg, self.encoder, self.transform = encoder.cfg, encoder, transform
         recipe = encoder.identity | {"transform": str(transform), "format": FORMAT}
-        reading = Reading.of(self.cfg)
+        reading = reading_of(self.cfg)
         if reading != AS_DEFAULT:  # which banks had before there was another
             recipe |= asdict(reading)
         name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,13 +16,14 @@ from dassl.data import DatasetWrapper
 from dassl.data.datasets import build_dataset
 from dassl.data.transforms import build_transform
 from dassl.engine import build_trainer
-from dassl.utils import AS_DEFAULT, Reading, read_image
+from dassl.utils import read_image, reading_of
 from hivit_cls import encoder, feature_bank, pictures
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.results_file import protocol_of
 from hivit_cls.settings import deciding_settings, differences
 from saratrx import sar_image
 from saratrx.errors import InputError
+from saratrx.reading import AS_DEFAULT, Reading
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 SIDE = 48
@@ -104,7 +105,7 @@ def test_what_cannot_be_read_so_is_told_before_the_run(tmp_path):
 
 
 def test_a_config_written_for_dassl_reads_as_ever():
-    assert Reading.of(get_cfg_default()) == AS_DEFAULT
+    assert reading_of(get_cfg_default()) == AS_DEFAULT
 
 
 def test_images_are_compared_as_they_are_read(tmp_path):
@@ -121,7 +122,7 @@ def test_a_bank_is_of_one_way_to_read(tmp_path):
         frozen = encoder.FrozenEncoder(cfg, torch.device("cpu"))
         bank = feature_bank.FeatureBank(frozen, build_transform(cfg, is_train=False, centre_crop=0))
         items = items_of(cfg)[:2]
-        image = bank.transform(read_image(items[0].impath, Reading.of(cfg)))
+        image = bank.transform(read_image(items[0].impath, reading_of(cfg)))
         torch.testing.assert_close(bank.features(items)[0], frozen(image[None])[0], rtol=0, atol=1e-5)
         recipes.append(json.loads((bank.folder / "recipe.json").read_text()))
     said = [(recipe["remap"], recipe["channel"]) for recipe in recipes]

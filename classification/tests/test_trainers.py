@@ -8,12 +8,12 @@ from small_sets import parse, vehicles
 from torch import nn
 
 from dassl.engine import build_trainer
-from dassl.utils.tools import AS_DEFAULT
 from hivit_cls import encoder, pictures
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.trainers.mim_linear import Probe
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import InputError
+from saratrx.reading import AS_DEFAULT
 
 
 def trainer_of(root, output, checkpoint, trainer, *opts):

@@ -116,7 +116,7 @@ def check_first_image(dataset: ConfigDict, content: dict[str, list[dict[str, Any
 
     """
     prefix = (dataset.get("data_prefix") or {}).get("img", "")
-    for image, step in zip(content["images"][:1], loading_steps(dataset), strict=False):
+    for image, step in zip(content["images"][:1], loading_steps(dataset), strict=False):  # the first of either
         path = Path(dataset.get("data_root") or "", prefix, image["file_name"])
         if is_file(path):
             with sar_files.open(path) as opened:

@@ -9,7 +9,6 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.prepare.cutting import (
     CELL,
     GUARD,
@@ -24,6 +23,7 @@ from hivit_mae.prepare.cutting import (
 )
 from saratrx import sar_files, sar_image
 from saratrx.grey_scale import to_uint8
+from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.sar_image import ImageError
 
 

@@ -17,13 +17,14 @@ from hivit_mae.data import reading as module
 from hivit_mae.data.folders import FolderImages
 from hivit_mae.data.image_cache import open_cache
 from hivit_mae.data.labelled import find_labelled
-from hivit_mae.data.reading import SAMPLE, Reading, warn_of_doubts
+from hivit_mae.data.reading import SAMPLE, warn_of_doubts
 from hivit_mae.data.shards import ShardImages, count_images
 from hivit_mae.run.evaluation import open_evaluation
 from hivit_mae.run.options import EvaluationOptions, parse_options
 from saratrx.checkpoint import load_checkpoint
 from saratrx.errors import InputError
 from saratrx.files import find_images
+from saratrx.reading import Reading
 
 SQRT_OF_SECOND = Reading("sqrt", "band2")
 

@@ -13,7 +13,7 @@ from dassl.data.datasets.base_dataset import centre_crop_of
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import build_transform
 from dassl.data.transforms.transforms import Transform
-from dassl.utils import Reading, read_image
+from dassl.utils import read_image, reading_of
 from saratrx.errors import InputError
 from saratrx.loader_workers import end_with_parent
 from saratrx.reporting import get_logger
@@ -49,7 +49,7 @@ class DatasetWrapper(Dataset[Batch]):
         transform: Transform | list[Transform] | None = None,
         is_train: bool = False,
     ) -> None:
-        self.data_source, self.reading = data_source, Reading.of(cfg)
+        self.data_source, self.reading = data_source, reading_of(cfg)
         if cfg.DATALOADER.RETURN_IMG0:
             raise InputError("DATALOADER.RETURN_IMG0 True: there is no untransformed image in a batch")
         several = transform if isinstance(transform, (list, tuple)) else [transform]

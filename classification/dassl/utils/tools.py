@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import torchvision
 from PIL import Image
 from yacs.config import CfgNode
 
-from saratrx import files, sar_image
+from saratrx import files
 from saratrx.errors import InputError, first_line
-from saratrx.grey_scale import Grey, Remap
+from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.reporting import get_logger
 from saratrx.seeds import seed_all
 
@@ -73,30 +72,9 @@ def write_json(obj: Any, fpath: str | Path) -> None:
         files.write_json(fpath, obj, indent=1)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How a run reads its images.
-
-    Args:
-        remap: how values of more than 8 bits become grey, see `saratrx.grey_scale.GreyScale`.
-        channel: name or number, from 0, of the one to use of several; or "span"; None where there is only one.
-
-    """
-
-    remap: Remap = "percentile"
-    channel: str | None = None
-
-    @classmethod
-    def of(cls, cfg: CfgNode) -> "Reading":
-        """Give what a config says in INPUT.REMAP and INPUT.CHANNEL; one written for Dassl has neither."""
-        return cls(cfg.INPUT.get("REMAP", cls.remap), cfg.INPUT.get("CHANNEL") or None)
-
-    def read(self, path: str | Path) -> Grey:
-        """Read an image file to uint8 [H, W]; raises ImageError as `saratrx.sar_image.read` does."""
-        return sar_image.read(path, remap=self.remap, channel=self.channel)
-
-
-AS_DEFAULT = Reading()
+def reading_of(cfg: CfgNode) -> Reading:
+    """Give what a config says in INPUT.REMAP and INPUT.CHANNEL; one written for Dassl has neither."""
+    return Reading(cfg.INPUT.get("REMAP", AS_DEFAULT.remap), cfg.INPUT.get("CHANNEL") or None)
 
 
 def read_image(path: str | Path, reading: Reading = AS_DEFAULT) -> Image.Image:

@@ -14,13 +14,14 @@ from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.data.datasets.base_dataset import shuffled
-from dassl.utils import AS_DEFAULT, Reading, listdir_nohidden
+from dassl.utils import listdir_nohidden, reading_of
 from hivit_cls.datasets import likeness
 from hivit_cls.datasets.split_files import PARTS, Split, read_pickled_shots, read_split, refuse_disagreement
 from hivit_cls.names import readable
 from saratrx import sar_image
 from saratrx.errors import InputError
 from saratrx.files import visible_files
+from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -75,7 +76,7 @@ class FolderDataset(DatasetBase):
 
     def __init__(self, cfg: CfgNode) -> None:
         layout, name = self.layout, cfg.DATASET.NAME
-        self.centre_crop, self.reading = layout.centre_crop, Reading.of(cfg)
+        self.centre_crop, self.reading = layout.centre_crop, reading_of(cfg)
         root = Path(cfg.DATASET.ROOT).expanduser().absolute()
         folder = root / layout.folder
         if not folder.is_dir():

@@ -14,8 +14,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dassl.data.datasets import Datum
-from dassl.utils import AS_DEFAULT, Reading
 from saratrx.errors import InputError
+from saratrx.reading import AS_DEFAULT, Reading
 
 SIDE = 24  # pixels, at which images are compared
 NEAR = 0.99  # correlation above which an image counts as a near copy of another

@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.data.datasets import Datum
 from dassl.engine import TrainerX
-from dassl.utils import Reading
+from dassl.utils import reading_of
 from hivit_cls import conditions, feature_bank, pictures
 from hivit_cls.encoder import FrozenEncoder, refuse_bad_encoder
 from saratrx.reporting import get_logger
@@ -87,7 +87,7 @@ class SarTrainer(TrainerX):
         ]
         figures = {
             "confusion": pictures.confusion(labels, predicted, names),
-            "mistakes": pictures.mistakes(mistakes, len(wrong), len(labels), self.dm.centre_crop, Reading.of(self.cfg)),
+            "mistakes": pictures.mistakes(mistakes, len(wrong), len(labels), self.dm.centre_crop, reading_of(self.cfg)),
         }
         if len(labels) >= pictures.FEWEST_POINTS:
             figures["features"] = pictures.features(pooled, labels, names)

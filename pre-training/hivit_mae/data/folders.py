@@ -12,10 +12,10 @@ from torch.utils.data import Dataset, DistributedSampler
 from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
 from hivit_mae.data.image_cache import open_cache
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.source import Image, Sample, listed
 from saratrx import sar_image
 from saratrx.files import find_images
+from saratrx.reading import AS_DEFAULT, Reading
 
 
 class EpochSampler(DistributedSampler[int]):

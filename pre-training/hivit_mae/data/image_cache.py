@@ -22,11 +22,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from saratrx import sar_image
 from saratrx.cores import available
 from saratrx.errors import InputError, first_line
 from saratrx.loader_workers import end_with_parent
+from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from hivit_mae.data.augment import whole_image
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from saratrx.errors import InputError, first_line
 from saratrx.files import find_images, is_folder, visible
+from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.sar_image import ImageError
 
 PARTS = ("train", "test")  # in any case of letters

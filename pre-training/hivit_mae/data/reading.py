@@ -1,16 +1,15 @@
-"""How image files are read: by which remap, and which of several channels; and what makes their values doubtful."""
+"""Which of several channels is read, and what makes the values of images doubtful."""
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from saratrx import sar_files, sar_image
+from saratrx import sar_files
 from saratrx.command_line import option
-from saratrx.grey_scale import REMAPS, Grey, Remap, Values, doubts
+from saratrx.grey_scale import Values, doubts
+from saratrx.reading import Reading
 from saratrx.reporting import get_logger
 from saratrx.sar_files import SPAN, SarImage
 from saratrx.sar_image import ImageError
@@ -18,34 +17,6 @@ from saratrx.sar_image import ImageError
 log = get_logger(__name__)
 
 SAMPLE = 8  # images of a folder whose values are looked at for doubts
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a run reads its images; see `sar_image.read`.
-
-    Args:
-        remap: how values of more than 8 bits become grey.
-        channel: name or number, from 0, of the one to use of several; or "span"; None where there is only one.
-
-    """
-
-    remap: Remap = REMAPS[0]
-    channel: str | None = None
-
-    def __str__(self) -> str:
-        return f"remap {self.remap}" + (f", channel {self.channel}" if self.channel else "")
-
-    def read(self, path: str | Path) -> Grey:
-        """Read an image file to uint8 [H, W]; raises ImageError."""
-        return sar_image.read(path, remap=self.remap, channel=self.channel)
-
-    def decode(self, name: str, content: bytes) -> Grey:
-        """Decode the content of an image file to uint8 [H, W]; raises ImageError."""
-        return sar_image.decode(name, content, remap=self.remap, channel=self.channel)
-
-
-AS_DEFAULT = Reading()
 
 
 def channel_option(more: str = "") -> Any:

@@ -22,13 +22,13 @@ from webdataset.shardlists import expand_urls
 
 from hivit_mae.data.augment import Augmentation
 from hivit_mae.data.bad_images import BadImages
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.source import Image, Sample, listed
 from hivit_mae.run.options import TAR_NAME, is_shards
 from hivit_mae.seeds import CHUNK, SHARDS
 from saratrx import sar_image
 from saratrx.errors import InputError, first_line
 from saratrx.files import refused_if_unwritable, write_json
+from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.reporting import get_logger
 from saratrx.seeds import derived_seed
 

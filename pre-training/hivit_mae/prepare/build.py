@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from hivit_mae.data.reading import Reading
 from hivit_mae.prepare.contact_sheet import write_sheet
 from hivit_mae.prepare.cutting import (
     EACH,
@@ -38,6 +37,7 @@ from saratrx import sar_files
 from saratrx.errors import InputError
 from saratrx.files import is_folder, refused_if_unwritable, visible, write_json, write_text
 from saratrx.output_folder import claimed
+from saratrx.reading import Reading
 from saratrx.reporting import get_logger
 from saratrx.sar_files import SarImage
 from saratrx.sar_image import ImageError

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hivit_mae.data.reading import Reading, doubts_of
+from hivit_mae.data.reading import doubts_of
 from saratrx.grey_scale import Grey, GreyScale
+from saratrx.reading import Reading
 from saratrx.sar_files.image import SarImage, refused
 
 EACH = "each"  # channel of an image becomes an image of its own

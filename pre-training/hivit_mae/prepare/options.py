@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hivit_mae.data.reading import Reading, channel_option
+from hivit_mae.data.reading import channel_option
 from hivit_mae.prepare.cutting import EACH
 from saratrx.command_line import at_least, between, option, parse
 from saratrx.cores import available
 from saratrx.errors import InputError, raise_problems
 from saratrx.files import is_folder
 from saratrx.grey_scale import Remap
+from saratrx.reading import Reading
 from saratrx.sar_image import remap_option
 
 SMALLEST_WINDOW = 64  # px

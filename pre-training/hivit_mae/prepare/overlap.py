@@ -16,11 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.prepare.cutting import Picture, Window
 from hivit_mae.prepare.likeness import Hashes, Indices, NearHashes, sign_hashes
 from saratrx import sar_files
 from saratrx.grey_scale import Grey
+from saratrx.reading import AS_DEFAULT, Reading
 
 BLUR = 1.5  # px, before landmarks are looked for
 APART = 8  # px from each landmark to any brighter point

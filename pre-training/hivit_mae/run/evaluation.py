@@ -15,11 +15,11 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from hivit_mae.data.labelled import find_labelled
-from hivit_mae.data.reading import AS_DEFAULT, Reading
 from hivit_mae.data.source import listed
 from hivit_mae.run.options import EvaluationOptions
 from hivit_mae.run.precision import AMP_DTYPES
 from saratrx.hivit import HiViT
+from saratrx.reading import AS_DEFAULT, Reading
 
 Features = NDArray[np.float64]  # [N, D]
 Labels = NDArray[np.int64]  # [N]

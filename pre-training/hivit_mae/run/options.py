@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hivit_mae.data.reading import Reading, channel_option
+from hivit_mae.data.reading import channel_option
 from hivit_mae.models.targets import DEFAULT, TARGETS
 from saratrx.command_line import above_zero, at_least, between, option, parse
 from saratrx.errors import raise_problems
 from saratrx.files import is_file, is_folder
 from saratrx.grey_scale import Remap
+from saratrx.reading import Reading
 from saratrx.sar_image import remap_option
 
 DECODERS = (
