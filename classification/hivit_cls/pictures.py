@@ -144,14 +144,43 @@ def mistakes(
     figure, axis = framed(canvas.shape[1] / DPI, canvas.shape[0] / DPI, left=0.1, right=0.1, bottom=0.1, top=0.4)
     for place, mistake in enumerate(surest):
         top, left = (place // COLUMNS) * (TILE + CAPTION) + CAPTION, (place % COLUMNS) * (TILE + GAP)
-        image = torch.from_numpy(reading.read(mistake.path))[None]
-        image = center_crop(image, centre_crop) if centre_crop else image
-        canvas[top : top + TILE, left : left + TILE] = resize(image, [TILE, TILE], antialias=True)[0].numpy()
+        canvas[top : top + TILE, left : left + TILE] = tile(mistake.path, centre_crop, reading)
         caption = f"{short(shown(mistake.true))} > {short(shown(mistake.predicted))}\n{mistake.probability:.0%}"
         axis.text(left + TILE / 2, top - 4, caption, ha="center", va="bottom", fontsize=9)
     axis.imshow(canvas, cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
     axis.set_title(f"the {len(surest)} surest of {wrong:,} mistakes in {total:,} images: true > predicted")
+    return figure
+
+
+def tile(path: str, centre_crop: int, reading: Reading) -> NDArray[np.uint8]:
+    """Read an image, or its middle, at the size of a picture's tile."""
+    image = torch.from_numpy(reading.read(path))[None]
+    image = center_crop(image, centre_crop) if centre_crop else image
+    return resize(image, [TILE, TILE], antialias=True)[0].numpy()
+
+
+def beside(rows: Sequence[Sequence[tuple[str, str]]], title: str, reading: Reading, centre_crop: int) -> Figure:
+    """Draw rows of images, such as one and those that are nearest to it.
+
+    Args:
+        rows: for each image its file and what stands above it; at most two lines.
+        title: of the picture.
+        reading: how images are read.
+        centre_crop: side in pixels of what is shown of an image, 0 for all.
+
+    """
+    canvas = np.full((len(rows) * (TILE + CAPTION), max(map(len, rows)) * (TILE + GAP)), 255, np.uint8)
+    figure, axis = framed(canvas.shape[1] / DPI, canvas.shape[0] / DPI, left=0.1, right=0.1, bottom=0.1, top=0.4)
+    for row, tiles in enumerate(rows):
+        top = row * (TILE + CAPTION) + CAPTION
+        for column, (path, caption) in enumerate(tiles):
+            left = column * (TILE + GAP)
+            canvas[top : top + TILE, left : left + TILE] = tile(path, centre_crop, reading)
+            axis.text(left + TILE / 2, top - 4, shown(caption), ha="center", va="bottom", fontsize=9)
+    axis.imshow(canvas, cmap="gray", vmin=0, vmax=255)
+    axis.set_axis_off()
+    axis.set_title(shown(title), fontsize=10)
     return figure
 
 

@@ -107,6 +107,18 @@ def claim_folder(cfg: CfgNode) -> None:
         if results.get("settings", settings_hash(cfg)) != settings_hash(cfg):
             raise InputError(f"{folder} holds a run with other settings; choose another output folder")
         log.warning("%s is damaged: written anew, as if the run there had the settings of this one", path)
+    write_settings(cfg)
+
+
+def write_settings(cfg: CfgNode) -> None:
+    """Write all that decides a result into the output folder, and where the encoder and the data lie.
+
+    Raises:
+        InputError: if it cannot be written.
+
+    """
+    folder, own = Path(cfg.OUTPUT_DIR), deciding_settings(cfg)
+    path = folder / SETTINGS
     mkdir_if_missing(folder)
     places = {"MODEL.INIT_WEIGHTS": cfg.MODEL.INIT_WEIGHTS, "DATASET.ROOT": cfg.DATASET.ROOT}
     own |= {key: str(Path(place).expanduser().absolute()) for key, place in places.items() if place}
@@ -134,6 +146,18 @@ def warn_of_others(cfg: CfgNode, directory: str) -> None:
         named = differences(found, deciding_settings(cfg))
         if named:
             log.warning("the model in %s was trained with other settings: %s", directory, named)
+
+
+def refuse_other_weights(cfg: CfgNode, directory: str | Path) -> None:
+    """Raise an InputError if the encoder of a config is not the one that the run in `directory` used."""
+    found = read_settings(Path(directory, SETTINGS))
+    if found is None:
+        raise InputError(f"{directory}/{SETTINGS} is damaged: train again, or take another run")
+    if found.get("weights") != encoder.weights_id(cfg):
+        raise InputError(
+            f"MODEL.INIT_WEIGHTS {cfg.MODEL.INIT_WEIGHTS}: is not the encoder that {directory} was trained on, whose "
+            f"SHA-256 begins with {str(found.get('weights'))[:12]}"
+        )
 
 
 def refuse_others(folder: Path, found: dict[str, Any], own: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
+from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import Datum
+from dassl.data.transforms.transforms import Transform
 from dassl.engine import TrainerX
 from dassl.utils import reading_of
 from hivit_cls import conditions, feature_bank, pictures
@@ -39,6 +41,13 @@ class SarTrainer(TrainerX):
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Compute scores [B, C] from features [B, D]: logits, or logarithms of probabilities."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def features(self, items: list[Datum]) -> torch.Tensor:
+        """Compute features [N, D], on the CPU, of images as the test sees them."""
+        batch_size = self.cfg.DATALOADER.TEST.BATCH_SIZE
+        loader = build_data_loader(self.cfg, "SequentialSampler", items, batch_size, self.dm.tfm_test, is_train=False)
+        return torch.cat([self.pool(batch["img"].to(self.device)).float().cpu() for batch in loader])
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         self.tested["impath"] += batch["impath"]
@@ -115,6 +124,11 @@ class FrozenTrainer(SarTrainer):
             self.loader_cfg.DATALOADER.NUM_WORKERS = 0  # features lie in memory
             self.wrapper = partial(feature_bank.FeatureView, encoder=self.encoder)
         self.take_loaders(DataManager(self.loader_cfg, dataset_wrapper=self.wrapper))
+
+    def features(self, items: list[Datum]) -> torch.Tensor:
+        if not self.has_bank:
+            return super().features(items)
+        return feature_bank.FeatureBank(self.encoder, cast(Transform, self.dm.tfm_test)).features(items)
 
     def run_epoch(self) -> None:
         """Do one pass; over features of the bank with one thread, since further ones are only waited for."""

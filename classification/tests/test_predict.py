@@ -1,0 +1,111 @@
+"""predict.py says of images what the test of the run said of them."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_sets import options
+
+import predict
+import train
+from hivit_cls.neighbours import nearest
+from saratrx.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def rows_of(folder):
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "keys"),
+    [("MIM_linear", ("OPTIM.MAX_EPOCH", 20)), ("kNN", ()), ("MIM_finetune", ("OPTIM.MAX_EPOCH", 8))],
+)
+def test_the_classes_are_those_of_the_runs_own_test(trainer, keys, root, checkpoint, tmp_path):
+    run, asked = tmp_path / "run", tmp_path / "predicted"
+    train.main(options(root, run, *keys, "MODEL.INIT_WEIGHTS", checkpoint, trainer=trainer, flags=["--seed", 0]))
+    results = json.loads((run / "results.json").read_text())
+    predict.main([str(run), str(root / "MSTAR_EOC1/TEST"), "--output-dir", str(asked)])
+    rows = rows_of(asked)
+    assert len(rows) == results["images"]
+    correct = {each["name"]: each["correct"] for each in results["classes"]}
+    found = dict.fromkeys(correct, 0)
+    for row in rows:
+        found[row["class"]] += row["class"].startswith(Path(row["image"]).parent.name)
+    assert found == correct
+
+
+def test_a_training_image_is_its_own_nearest_neighbour(finished, root, tmp_path, capsys):
+    predict.main([str(finished), str(root / "MSTAR_EOC1/TRAIN"), "--output-dir", str(tmp_path / "out")])
+    own = [row for row in rows_of(tmp_path / "out") if row["nearest_1"] == row["image"]]
+    assert len(own) == 16  # the other 4 are for validation
+    assert [float(row["nearest_1_similarity"]) for row in own] == pytest.approx([1] * 16, abs=1e-4)
+    known = json.loads((tmp_path / "out/predictions.json").read_text())["images"]
+    for image in known:
+        probabilities = list(image["probabilities"].values())
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert Image.open(tmp_path / "out/predictions.png").size[0] > 100
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_images_that_cannot_be_read_are_named_and_lose_nothing(finished, tmp_path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), dtype=np.uint8)).save(good)
+    bad.write_bytes(good.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"1 of 2 images cannot be read, see predictions.csv: .*bad.png"):
+        predict.main([str(finished), str(bad), str(good), "--output-dir", str(tmp_path / "out")])
+    rows = {row["image"]: row for row in rows_of(tmp_path / "out")}
+    assert rows[str(good)]["class"]
+    assert not rows[str(good)]["error"]
+    assert not rows[str(bad)]["class"]
+    assert "bad.png" in rows[str(bad)]["error"]
+    with pytest.raises(InputError, match="none of 1 images can be read"):
+        predict.main([str(finished), str(bad), "--output-dir", str(tmp_path / "other")])
+
+
+def test_wrong_calls(finished, root, tmp_path):
+    out = ["--output-dir", str(tmp_path / "out")]
+    for words, sentence in (
+        ([str(tmp_path / "none"), str(root)], "no such folder; name one that train.py wrote"),
+        ([str(root), str(root)], "has no settings.yaml"),
+        ([str(finished), str(tmp_path / "none.png")], "none.png: no such file or folder"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            predict.main([*words, *out])
+
+
+def test_another_encoder_is_refused(finished, root, checkpoint, tmp_path):
+    other = tmp_path / "other.pth"
+    content = torch.load(checkpoint, weights_only=True)
+    content["model"]["patch_embed.proj.bias"] = content["model"]["patch_embed.proj.bias"] + 1
+    torch.save(content, other)
+    words = [str(finished), str(root), "--output-dir", str(tmp_path / "out")]
+    with pytest.raises(InputError, match="is not the encoder that"):
+        predict.main([*words, "--init-weights", str(other)])
+    moved = tmp_path / "moved.pth"
+    shutil.copy(checkpoint, moved)
+    predict.main([*words, "--init-weights", str(moved)])
+
+
+def test_nearest_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    memory, asked = torch.randn(7, 5, generator=generator), torch.randn(3, 5, generator=generator)
+    similarity, places = nearest(memory, asked, 2)
+    mean, deviation = memory.numpy().mean(0), memory.numpy().std(0)
+    for row, vector in enumerate(asked.numpy()):
+        a = (vector - mean) / deviation
+        cosines = []
+        for other in memory.numpy():
+            b = (other - mean) / deviation
+            cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+        order = np.argsort(cosines)[::-1][:2]
+        assert places[row].tolist() == order.tolist()
+        assert np.allclose(similarity[row], np.array(cosines)[order], atol=1e-4)
