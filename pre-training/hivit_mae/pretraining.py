@@ -170,7 +170,7 @@ def train_to_the_end(options: Options, processes: Processes, watchdog: Watchdog)
     log.info(
         f"{model_options.model}, target {model_options.target}, "
         f"{sum(p.numel() for p in state.model.parameters() if p.requires_grad) / 1e6:.1f} M parameters, "
-        f"{len(source)} images ({options.data.reading}), {steps} steps an epoch of "
+        f"{len(source)} images, {options.data.reading}, {steps} steps an epoch of "
         f"{resolved.images_per_step} images, lr {resolved.lr:.2e}, "
         f"{processes.world_size} x {processes.device}, mixed precision {resolved.amp} ({resolved.why_amp}), "
         f"{'compiled' if resolved.compile else 'not compiled'} ({resolved.why_compile})"

@@ -104,7 +104,7 @@ def test_a_run_says_how_it_reads_and_goes_on_that_way_alone(scenes, tmp_path):
     root, _ = scenes
     common = {"epochs": 1, "warmup_epochs": 0, "num_workers": 0}
     printed = run_here(options(root, tmp_path / "out", **common, remap="sqrt", channel="span"))
-    assert "18 images (remap sqrt, channel span), " in printed
+    assert "18 images, remap sqrt, channel span, " in printed
     args = load_checkpoint(tmp_path / "out" / "checkpoint-1.pth")["args"]
     assert (args["remap"], args["channel"]) == ("sqrt", "span")
     common["resume"] = "auto"
