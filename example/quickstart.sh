@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # From a bare machine to a classifier and a detector: an environment, simulated SAR images, a small HiViT pre-trained on
 # them, what it and the shipped weights (example/weights) are worth beside random ones, few labels given, and a detector
-# that starts from either, with pictures.
-#   bash example/quickstart.sh [output folder, default example/output]
+# that starts from either, with pictures, on one page: report.html.
+#   bash example/quickstart.sh [--fast] [output folder, default example/output]
+# --fast is the same with less of everything, in a quarter of the time; its figures say little.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-usage="usage: bash example/quickstart.sh [output folder, default example/output]"
+usage="usage: bash example/quickstart.sh [--fast] [output folder, default example/output]"
+epochs=30 seeds=0-2 shots=1,5,20,all scenes=60 rounds=20 default=$top/example/output
 case ${1-} in
     -h | --help) echo "$usage"; exit 0 ;;
+    --fast) epochs=4 seeds=0-1 shots=1,5,all scenes=12 rounds=6 default=$top/example/output/fast; shift ;;
     -*) echo "error: $1: no such option; $usage" >&2; exit 2 ;;
 esac
 [ $# -le 1 ] || { echo "error: $2: one folder is enough; $usage" >&2; exit 2; }
-folder=${1:-$top/example/output}
+folder=${1:-$default}
 { mkdir -p "$folder" && [ -w "$folder" ]; } 2>/dev/null || {
     echo "error: $folder cannot be made or written to; name another folder" >&2
     exit 2
@@ -19,60 +22,77 @@ folder=${1:-$top/example/output}
 output=$(cd "$folder" && pwd)
 python=$top/.venv/bin/python
 
-echo "1/5 installing into $top/.venv"
+echo "1/6 installing into $top/.venv: 7 GB, most of it PyTorch with its CUDA libraries, unless it is there"
 bash "$top/example/setup.sh"
+: > "$output/commands.txt"
+# Runs a script of the project, and keeps the command for the report.
+run() {
+    (printf 'python'; printf ' %q' "${@//$top\//}"; echo) >> "$output/commands.txt"
+    "$python" "$@"
+}
 
-echo "2/5 simulating SAR images in $output/simulated"
-"$python" "$top/example/simulate.py" --output_dir "$output/simulated"
+echo "2/6 simulating SAR images in $output/simulated"
+run "$top/example/simulate.py" --output_dir "$output/simulated" --scenes "$scenes" 9
 
-echo "3/5 pre-training in $output/pretrain"
-"$python" "$top/pre-training/main_pretrain.py" \
+echo "3/6 pre-training in $output/pretrain"
+run "$top/pre-training/main_pretrain.py" \
     --data_path "$output/simulated/chips/TRAIN" --output_dir "$output/pretrain" --resume auto \
     --model mae_hivit_nano_dec128d2b --input_size 128 --batch_size 32 --lr 6e-4 \
-    --epochs 40 --warmup_epochs 2 --image_every 40 --save_every 20 --keep 1
+    --epochs "$epochs" --warmup_epochs 2 --image_every "$epochs" --save_every "$epochs" --keep 1
 
-echo "4/5 classifying in $output/classify: accuracy in %, mean and deviation over 5 draws of the training chips"
+echo "4/6 classifying in $output/classify: accuracy in %, mean and deviation over draws of the training chips"
+mkdir -p "$output/classify"
+: > "$output/classify/table.tsv"
 # Prints a row of the table; further words are train.py's: few_shots LABEL TRAINER CONFIG KEY VALUE ...
 few_shots() {
     local label=$1 trainer=$2 config=$3 folder
     shift 3
     folder=$output/classify/$(printf %s "$label" | tr -cs 'a-z0-9' -)
     mkdir -p "$folder"
-    "$python" "$top/classification/train.py" --root "$output/simulated" --output-dir "$folder" \
+    printf '%-40s' "  $label"
+    run "$top/classification/train.py" --root "$output/simulated" --output-dir "$folder" \
         --dataset-config-file "$top/classification/configs/datasets/simulated.yaml" --trainer "$trainer" \
         --config-file "$top/classification/configs/trainers/$trainer/$config.yaml" \
-        --seeds 0-4 --shots 5,all DATALOADER.NUM_WORKERS 0 "$@" > "$folder/log.txt"
-    printf '%-46s' "  $label"
-    sed -n 's/.*shots: accuracy \([0-9.]*\)% +- \([0-9.]*\)% over.*/   \1 +- \2/p' "$folder/log.txt" | tr -d '\n'
-    echo
+        --seeds "$seeds" --shots "$shots" DATALOADER.NUM_WORKERS 0 "$@" > "$folder/log.txt"
+    sed -n "s/.*_\([0-9al]*\)shots: accuracy \([0-9.]*\)% +- \([0-9.]*\)% over.*/$label\t\1\t\2\t\3/p" "$folder/log.txt" |
+        sed 's/\tall\t/\t40\t/' | tee -a "$output/classify/table.tsv" |
+        awk -F '\t' '{ printf "%14s", $3 " +- " $4 } END { print "" }'
 }
 weights=$top/example/weights/model.safetensors
-trained=$output/pretrain/checkpoint-40.pth
-printf '%-46s   %s\n' "" "5 chips a class   all 40"
-printf '%-46s   %s\n' "  chance" "10.0              10.0"
+trained=$output/pretrain/checkpoint-$epochs.pth
+printf '%-40s' "  chips of each class (of 10: chance 10 %)"
+printf '%14s' ${shots//,/ } | sed 's/all/ 40/'
+echo
 few_shots "raw pixels, nearest neighbours" kNN vit_n16 MODEL.BACKBONE.NAME raw_pixels
 few_shots "random weights, probe" MIM_linear vit_n16_middle MODEL.RANDOM_INIT True
-few_shots "step 3's weights, probe" MIM_linear vit_n16_middle MODEL.INIT_WEIGHTS "$trained"
+few_shots "weights of step 3, probe" MIM_linear vit_n16_middle MODEL.INIT_WEIGHTS "$trained"
 few_shots "shipped weights, nearest neighbours" kNN vit_n16_middle MODEL.INIT_WEIGHTS "$weights"
 few_shots "shipped weights, probe" MIM_linear vit_n16_middle MODEL.INIT_WEIGHTS "$weights"
 
-echo "5/5 detecting in $output/detect: the same training from random weights and from the shipped ones"
-config=$top/detection/configs/_hivit_/hivit_nano_simulated.py
+echo "5/6 detecting in $output/detect: the same training from random weights and from the shipped ones"
+config=$top/detection/configs/_hivit_/hivit_nano_simulated_gfl.py
 scenes=$output/simulated/scenes
+amp=()
+"$python" - <<< 'import sys, torch
+fast = {"amx_bf16", "avx512_bf16"} & {name for name, is_there in torch.cpu.get_capabilities().items() if is_there}
+sys.exit(not (fast or torch.cuda.is_available()))' && amp=(--amp)
 for start in random shipped; do
     init=none
     [ $start = random ] || init=$weights
     mkdir -p "$output/detect/$start"
-    "$python" "$top/detection/tools/train.py" "$config" --data-root "$scenes" --init-weights "$init" \
-        --work-dir "$output/detect/$start" --resume > "$output/detect/$start.log"
-    "$python" "$top/detection/huge_image_infer.py" "$config" "$output/detect/$start/epoch_12.pth" \
+    run "$top/detection/tools/train.py" "$config" --data-root "$scenes" --init-weights "$init" \
+        --work-dir "$output/detect/$start" --resume "${amp[@]}" \
+        --cfg-options train_cfg.max_epochs="$rounds" train_cfg.val_interval="$rounds" \
+        param_scheduler.1.end="$rounds" param_scheduler.1.T_max="$rounds" | tee "$output/detect/$start.log" |
+        sed -un "s/.*Epoch(train) *\[\([0-9]*\)\].*eta: \([0-9:]*\).*/  $start weights: epoch \1 of $rounds, \2 left/p"
+    run "$top/detection/huge_image_infer.py" "$config" "$output/detect/$start/epoch_$rounds.pth" \
         "$scenes"/images/test/000{0,1,2}*.png --output_dir "$output/detect/$start/found" --window 384 --overlap 128 \
         > "$output/detect/$start-scenes.log" 2>&1
 done
-"$python" "$top/example/fig_found.py" --truth "$scenes/annotations/test.json" --images "$scenes/images/test" \
+run "$top/example/fig_found.py" --truth "$scenes/annotations/test.json" --images "$scenes/images/test" \
     --found "$output/detect/random/found" "$output/detect/shipped/found" --names "random weights" "shipped weights" \
     --output "$output/detect/found.png"
 
-echo "done: look at $output/simulated/classes.png, $output/pretrain/reconstruction-40.png,"
-echo "$output/detect/found.png, $output/classify/shipped-weights-probe/simulated/MIM_linear/vit_n16_middle_5shots/seed0/confusion.png,"
-echo "and at the curves with $top/.venv/bin/tensorboard --logdir $output"
+echo "6/6 reporting"
+"$python" "$top/example/report.py" "$output"
+echo "done: open $output/report.html in a browser; curves: $top/.venv/bin/tensorboard --logdir $output"

@@ -18,6 +18,7 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
     "benchmarks/loader.py": [],
     "benchmarks/loss_curves.py": ["{there}"],
     "benchmarks/memory.py": [],
+    "benchmarks/partial_labels.py": ["{there}/new"],
     "benchmarks/pretrain.py": [],
     "benchmarks/reconstruction.py": ["{there}/a.pth", "{there}"],
     "benchmarks/scaling.py": [],
@@ -40,6 +41,7 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
         "{there}/new.png",
     ],
     "example/fig_radarmap.py": ["--output", "{there}/new.png"],
+    "example/report.py": ["{there}"],
 }
 WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/fewshot.py", "{there}/none.pth {there}", "none.pth: no such file"),
@@ -72,6 +74,8 @@ WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/targets.py", "{there} {there}/new --draws 11", "--draws 11: must be from 1 to 10"),
     ("benchmarks/memory.py", "--steps 0", "--steps 0: must be from 1"),
     ("benchmarks/memory.py", "--chips many", "--chips: invalid int value"),
+    ("benchmarks/partial_labels.py", "{there}/new --strips 0 1", "--strips 0: must be from 1"),
+    ("benchmarks/partial_labels.py", "{there}/a.pth/new", "cannot be written"),
     ("benchmarks/pretrain.py", "--batch_size 8 1000000", "--batch_size 1000000: must be from 1 to 16384"),
     ("benchmarks/pretrain.py", "--rounds 0", "--rounds 0: must be from 1"),
     ("benchmarks/pretrain.py", "--size huge", "--size: invalid choice"),
@@ -104,6 +108,8 @@ WRONG = [  # script, words, and a part of the sentence
     ("example/simulate.py", "--output_dir {there}/new --chips 4 -1", "--chips -1: must be from 0"),
     ("example/simulate.py", f"--output_dir {{there}}/new --scenes {HUGE} 1", "--scenes 1000000000"),
     ("example/simulate.py", f"--output_dir {{there}}/new --seed {HUGE}", "--seed 1000000000"),
+    ("example/report.py", "{there}/none", "none: no such folder"),
+    ("example/report.py", "{there}", "table.tsv cannot be read as a table"),
     ("example/simulate.py", "--output_dir {there}/a.pth", "a file of that name is there"),
     ("example/simulate.py", "--output_dir {there}/a.pth/x", "cannot be made"),
     ("example/simulate.py", "--output_dir /proc", "--output_dir /proc cannot be written to"),
@@ -170,7 +176,7 @@ def test_shell_scripts(script, tmp_path):
     wrong = [["--no-such-option"]]
     if "quickstart" in script:
         (tmp_path / "file").touch()
-        wrong += [["a", "b"], ["file"], ["file/below"], ["/proc/new"]]
+        wrong += [["a", "b"], ["--fast", "a", "b"], ["file"], ["file/below"], ["/proc/new"]]
     if "train" in script:
         wrong += [[], ["only_images"]]
     for words in wrong:

@@ -119,6 +119,19 @@ def test_light_configs_need_no_gpu(name):
     assert shown.max() == 1
 
 
+def test_the_quickstarts_detector_learns_with_all_its_parts():
+    cfg = config("simulated_gfl", size="nano")
+    init_default_scope("mmdet")
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    assert model.bbox_head.num_classes == len(cfg.train_dataloader.dataset.metainfo.classes)
+    assert cfg.optim_wrapper.paramwise_cfg.num_layers == model.backbone.decay_layer("fpn1.weight") - 1
+    batch = model.data_preprocessor(demo_mm_inputs(2, [[3, 128, 128], [3, 128, 128]], num_classes=2), training=True)
+    losses = model(**batch, mode="loss")
+    sum(sum(values) for values in losses.values()).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
 def test_model_and_pipeline():
     cfg = config("SARDet")
     init_default_scope("mmdet")

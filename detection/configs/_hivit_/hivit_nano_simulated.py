@@ -1,4 +1,4 @@
-# HiViT-N on the scenes of example/simulate.py, for a CPU. Part of the quickstart.
+# HiViT-N with Faster R-CNN on the scenes of example/simulate.py, for a CPU.
 _base_ = [
     "../_base_/faster_rcnn_hivit_nano.py",
     "../_base_/schedule.py",
