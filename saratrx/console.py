@@ -51,6 +51,7 @@ COMMANDS = {
     "predict": Command("classification/predict.py", "classify images with the classifier of a run"),
     "embed": Command("classification/embed.py", "turn images into features of an encoder"),
     "similar": Command("classification/similar.py", "find the images of an embedded folder that are like others"),
+    "export-classifier": Command("classification/export_classifier.py", "write the classifier of a run as ONNX"),
     "check-coco": Command("detection/tools/check_coco.py", "check annotations before training a detector"),
     "detect": Command("detection/tools/train.py", "train a detector"),
     "detect-test": Command("detection/tools/test.py", "test a detector"),
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     with exit_on_input_error():
         if not words or words[0] in {"-h", "--help"}:
-            print("\n".join([USAGE, "", *(f"  {name:12}{each.about}" for name, each in COMMANDS.items())]))
+            print("\n".join([USAGE, "", *(f"  {name:19}{each.about}" for name, each in COMMANDS.items())]))
             return
         if words[0] == "--version":
             print(f"saratrx {__version__}")

@@ -5,6 +5,9 @@
 FOLDER gets model.safetensors and config.json. `timm.create_model("local-dir:FOLDER")` reads it after `import saratrx`;
 classification takes it as MODEL.BACKBONE.NAME local-dir:FOLDER, or the weights alone as MODEL.INIT_WEIGHTS;
 pre-training and detection as --init_weights and --init-weights. A decoder and a head are left out.
+
+With --onnx, FOLDER gets model.onnx, too: images [B, 1, H, W], amplitude in [0, 1], sides any multiples of 16 -> tokens
+[B, N, D], before any norm, and pooled [B, D], their mean.
 """
 
 import math
@@ -14,12 +17,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from saratrx.checkpoint import encoder_weights, load_checkpoint, load_encoder, refuse_nonfinite, size_of
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import refused_if_unwritable, write_bytes, write_json
 from saratrx.hivit import SIZES, HiViTClassifier, default_cfgs
+from saratrx.onnx_file import write_onnx
 
 PATCH = 16  # px
 
@@ -30,6 +35,7 @@ class Options:
 
     checkpoint: Path = option(help="of any stage", metavar="CHECKPOINT", positional=True)
     folder: Path = option(help="is made", metavar="FOLDER", positional=True)
+    onnx: bool = option(False, help="write model.onnx, too, in single precision; needs pip install -e .[onnx]")
     half: bool = option(False, help="store half precision: half the size, weights within 0.05 %")
 
 
@@ -75,11 +81,44 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict[str, Any]
     return config
 
 
+class Features(nn.Module):
+    """What ONNX files of encoders compute: tokens [B, N, D] and their mean [B, D], of amplitude images [B, 1, H, W]."""
+
+    def __init__(self, model: HiViTClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self.model.forward_features(images.expand(-1, 3, -1, -1))
+        return tokens, tokens.mean(dim=1)
+
+
+def export_onnx(folder: Path, config: dict[str, Any]) -> int:
+    """Write model.onnx beside what `export` wrote; return the version of its operators.
+
+    Raises:
+        InputError: as `write_onnx`.
+
+    """
+    side = config["model_args"]["img_size"]
+    size = config["architecture"].split("_")[1]
+    model = HiViTClassifier(**SIZES[size], img_size=side, num_classes=0)
+    load_encoder(model, folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    # traced at another size than that of training, at which the position embedding is not resized
+    shapes = ((2, 1, side + 32, side + 16), (3, 1, side, side), (1, 1, 16, side + 16))
+    examples = [torch.rand(*shape, generator=generator) for shape in shapes]
+    return write_onnx(Features(model).eval(), folder / "model.onnx", examples, ("tokens", "pooled"), free=(0, 2, 3))
+
+
 def main() -> None:
     """Export and say what was written."""
     (options,) = parse((Options,), "Write an encoder in the layout of timm and Hugging Face.")
     config = export(options.checkpoint, options.folder, torch.float16 if options.half else torch.float32)
     size = (options.folder / "model.safetensors").stat().st_size / 1e6
+    if options.onnx:
+        version = export_onnx(options.folder, config)
+        print(f"wrote {options.folder}/model.onnx (opset {version}); ONNX Runtime computes the same")
     print(f"wrote {options.folder}: {config['architecture']}, {config['model_args']['img_size']} px, {size:.1f} MB")
 
 

@@ -10,8 +10,9 @@ import torch
 
 from saratrx.checkpoint import load_checkpoint, load_encoder, save_checkpoint
 from saratrx.errors import InputError
-from saratrx.export import export
+from saratrx.export import export, export_onnx
 from saratrx.hivit import SIZES, HiViTClassifier
+from saratrx.onnx_file import write_onnx
 
 
 @pytest.fixture
@@ -59,3 +60,41 @@ def test_command(tmp_path, checkpoint, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "saratrx.export")
     runpy.run_module("saratrx.export", run_name="__main__")
     assert "hivit_micro_patch16_224, 64 px" in capsys.readouterr().out
+
+
+def test_an_onnx_file_computes_the_same_at_other_sizes(tmp_path, checkpoint):
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    config = export(checkpoint, tmp_path, torch.float32)
+    export_onnx(tmp_path, config)
+    model = HiViTClassifier(**SIZES["micro"], img_size=64, num_classes=0).eval()
+    load_encoder(model, tmp_path / "model.safetensors")
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    images = torch.rand(5, 1, 96, 48)
+    tokens, pooled = session.run(["tokens", "pooled"], {"images": images.numpy()})
+    with torch.no_grad():
+        right = model.forward_features(images.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(torch.from_numpy(tokens), right, rtol=0, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(pooled), right.mean(dim=1), rtol=0, atol=1e-4)
+
+
+class Shifted(torch.nn.Module):
+    """Adds what differs from call to call."""
+
+    calls = 0
+
+    def forward(self, images):
+        self.calls += 1
+        return images + self.calls
+
+
+def test_an_onnx_file_that_computes_something_else_is_not_written(tmp_path):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    with pytest.raises(InputError, match="computes differs from PyTorch"):
+        write_onnx(Shifted(), tmp_path / "a.onnx", [torch.ones(1, 2)], ["shifted"], free=())
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_its_packages_a_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"ONNX needs more packages .*pip install -e .\[onnx\]"):
+        write_onnx(torch.nn.Identity(), tmp_path / "a.onnx", [torch.ones(1, 2)], ["same"], free=())

@@ -220,6 +220,16 @@ class FrozenEncoder:
             _frozen[self.key] = build_encoder(self.cfg).to(self.device).eval()
         return _frozen[self.key]
 
+    def pooled(self, images: torch.Tensor) -> torch.Tensor:
+        """Images [B, 1 or 3, H, W], amplitude in [0, 1], on the device -> features [B, D], float32."""
+        encoder = self.encoder()
+        pool = getattr(encoder, "pool", encoder)
+        with precision(self.cfg, self.device):
+            pooled = pool(images).float()
+            if self.cfg.MODEL.MIRROR:
+                pooled = (pooled + pool(images.flip(3)).float()) / 2
+        return pooled
+
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images [B, 1 or 3, H, W], amplitude in [0, 1], on any device -> features [B, D], float32.
@@ -228,12 +238,7 @@ class FrozenEncoder:
             FloatingPointError: if one is infinite or not a number.
 
         """
-        encoder = self.encoder()
-        pool, images = getattr(encoder, "pool", encoder), images.to(self.device)
-        with precision(self.cfg, self.device):
-            pooled = pool(images).float()
-            if self.cfg.MODEL.MIRROR:
-                pooled = (pooled + pool(images.flip(3)).float()) / 2
+        pooled = self.pooled(images.to(self.device))
         if not torch.isfinite(pooled).all():
             raise FloatingPointError(
                 "the encoder's features are not finite: its weights, or MODEL.PRECISION, do not fit"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from yacs.config import CfgNode
 
 import hivit_cls.datasets
@@ -19,7 +20,7 @@ from dassl.utils import reading_of, set_random_seed
 from hivit_cls import pictures
 from hivit_cls.neighbours import nearest
 from hivit_cls.pictures import short
-from hivit_cls.trainers.base import SarTrainer
+from hivit_cls.trainers.base import FrozenTrainer, SarTrainer
 from saratrx.errors import InputError
 
 LOOKED_AT = 3  # of the nearest training images
@@ -76,6 +77,21 @@ def load_trained(cfg: CfgNode, run: str | Path) -> SarTrainer:
         raise InputError(f"{run}: was trained by {cfg.TRAINER.NAME}, which is none of this project's trainers")
     trainer.load_model(str(run))
     return trainer
+
+
+class Whole(nn.Module):
+    """A classifier from images [B, 1, H, W], amplitude in [0, 1], to probabilities [B, C]."""
+
+    def __init__(self, trainer: SarTrainer) -> None:
+        super().__init__()
+        trainer.set_model_mode("eval")
+        self.trained = nn.ModuleList(getattr(trainer, name) for name in trainer.get_model_names())
+        self.pool, self.scores = trainer.pool, trainer.classify
+        if isinstance(trainer, FrozenTrainer):
+            self.encoder, self.pool = trainer.encoder.encoder(), trainer.encoder.pooled
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.scores(self.pool(images)).softmax(dim=1)
 
 
 @torch.no_grad()

@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 from small_sets import options
+from torchvision.transforms.v2.functional import center_crop
 
+import export_classifier
 import predict
 import train
 from hivit_cls.neighbours import nearest
@@ -40,6 +42,23 @@ def test_the_classes_are_those_of_the_runs_own_test(trainer, keys, root, checkpo
     for row in rows:
         found[row["class"]] += row["class"].startswith(Path(row["image"]).parent.name)
     assert found == correct
+
+
+@pytest.mark.parametrize("trainer", ["MIM_linear", "MIM_finetune"])
+def test_an_onnx_file_gives_the_same_probabilities(trainer, root, checkpoint, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    run, image = tmp_path / "run", root / "MSTAR_EOC1/TEST/T72/001.jpeg"
+    train.main(options(root, run, "MODEL.INIT_WEIGHTS", checkpoint, trainer=trainer, flags=["--seed", 0]))
+    export_classifier.main([str(run), str(tmp_path / "exported")])
+    predict.main([str(run), str(image), "--output-dir", str(tmp_path / "predicted")])
+    about = json.loads((tmp_path / "exported/classifier.json").read_text())
+    session = runtime.InferenceSession(tmp_path / "exported/model.onnx", providers=["CPUExecutionProvider"])
+    cut = center_crop(Image.open(image), 128)  # as all MSTAR's, though these are smaller
+    seen = np.asarray(cut.resize((48, 48), Image.Resampling.BICUBIC), np.float32)[None, None] / 255
+    assert about["input"][1:] == list(seen.shape[1:])
+    (found,) = session.run(None, {"images": np.repeat(seen, 4, axis=0)})
+    (right,) = json.loads((tmp_path / "predicted/predictions.json").read_text())["images"]
+    assert found[3] == pytest.approx([right["probabilities"][name] for name in about["classes"]], abs=1e-4)
 
 
 def test_a_training_image_is_its_own_nearest_neighbour(finished, root, tmp_path, capsys):
@@ -80,6 +99,9 @@ def test_wrong_calls(finished, root, tmp_path):
     ):
         with pytest.raises(InputError, match=sentence):
             predict.main([*words, *out])
+    with pytest.raises(InputError, match="no folder of a run"):
+        export_classifier.main([str(root), str(tmp_path / "exported")])
+    assert not (tmp_path / "exported").exists()
 
 
 def test_another_encoder_is_refused(finished, root, checkpoint, tmp_path):
