@@ -19,6 +19,19 @@ INSTALL = "pip install -e .[onnx], in the project's folder"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
+def import_runtime() -> Any:
+    """Import ONNX Runtime, and see that what writes files for it is there.
+
+    Raises:
+        InputError: that says what to install.
+
+    """
+    try:
+        return [importlib.import_module(name) for name in PACKAGES][-1]
+    except ImportError as error:
+        raise InputError(f"ONNX needs more packages ({first_line(error)}): {INSTALL}") from error
+
+
 def write_onnx(
     network: nn.Module, path: str | Path, inputs: Sequence[torch.Tensor], names: Sequence[str], free: Sequence[int]
 ) -> int:
@@ -39,10 +52,7 @@ def write_onnx(
             of the largest value.
 
     """
-    try:
-        *_, runtime = map(importlib.import_module, PACKAGES)
-    except ImportError as error:
-        raise InputError(f"ONNX needs more packages ({first_line(error)}): {INSTALL}") from error
+    runtime = import_runtime()
     with torch.no_grad():
         outputs = [network(example) for example in inputs]
     dynamic = {"images": dict.fromkeys(free, torch.export.Dim.DYNAMIC)}

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 HUGE = "1" + "0" * 25
 SCRIPTS = {  # and the words without which none of them does anything; {there} is an empty folder
     "benchmarks/fewshot.py": ["{there}/a.pth", "{there}"],
+    "benchmarks/cpu_inference.py": ["{there}", "{there}"],
     "benchmarks/loader.py": [],
     "benchmarks/loss_curves.py": ["{there}"],
     "benchmarks/memory.py": [],
@@ -50,6 +51,8 @@ WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/fewshot.py", "{there}/a.pth {there} --seeds 0-99999999999", "--seeds 0-99999999999: too many"),
     ("benchmarks/fewshot.py", "{there}/a.pth {there} --plain_epochs 1", "--plain_epochs: invalid choice"),
     ("benchmarks/fewshot.py", "", "the following arguments are required"),
+    ("benchmarks/cpu_inference.py", "{there} {there}", "is no folder of saratrx.export"),
+    ("benchmarks/cpu_inference.py", "{there} {there} --rounds 0", "--rounds 0: must be from 1"),
     ("benchmarks/loader.py", "--data_path {there}/none", "none: no such folder"),
     ("benchmarks/loader.py", "--data_path {there} --rounds 1", "no image in it"),
     ("benchmarks/loader.py", "--input_size 50", "--input_size 50: must be a multiple of 16"),
