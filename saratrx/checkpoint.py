@@ -31,6 +31,7 @@ from saratrx.files import hash_path, is_as_hashed, is_file, open_whole
 from saratrx.hivit import SIZES, HiViT
 from saratrx.position import resize_bias_table, resize_position_embedding
 from saratrx.reporting import get_logger
+from saratrx.tuning import fitted
 
 log = get_logger(__name__)
 Weights = dict[str, torch.Tensor]
@@ -291,7 +292,7 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
     """Load a checkpoint of any stage into a HiViT or a model built on it, and report what was done.
 
     Position embeddings of another image size are resized. What another stage added to its encoder (a decoder, a
-    classifier) is ignored where `model` has no such part.
+    classifier) is ignored where `model` has no such part; low-rank changes are added to their matrices.
 
     Args:
         model: gets the weights.
@@ -309,7 +310,7 @@ def load_encoder(model: HiViT, path: str | Path, missing_ok: tuple[str, ...] = (
     own = model.state_dict()
     weights = load_checkpoint(path)["model"]
     is_detector = any(key.startswith("backbone.") for key in weights)
-    found = encoder_weights(weights)
+    found = fitted(encoder_weights(weights), own)
     refuse_nonfinite(path, found)
     report = LoadReport(Path(path))
     merged, missing, mismatched = dict(own), [], []

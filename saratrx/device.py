@@ -1,6 +1,7 @@
 """The device that a program computes on."""
 
 import os
+import resource
 from pathlib import Path
 
 import torch
@@ -67,6 +68,14 @@ def sign_of_gpu() -> str | None:
         if os.environ.get(name):
             return f"{name}={os.environ[name]}"
     return str(DRIVER) if DRIVER.exists() else None
+
+
+def peak_memory(device: torch.device) -> float:
+    """Measure the largest memory in use so far, in GB: the GPU's, or this process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * 1024 / 1e9
 
 
 def reason() -> str:

@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ from safetensors.torch import save as save_safetensors
 
 from coco_annotations import coco_check, hold_out, voc
 from coco_annotations.coco_json import read_coco, usable_boxes
+from coco_annotations.conversion import ConversionOptions, convert
 from dassl.data.datasets import Datum
 from dassl.utils import checkpoints as trainer_checkpoints
 from hivit_cls.configuration import setup_cfg
@@ -636,6 +638,14 @@ def read_voc(path: Path) -> int:
     return len(content["annotations"])
 
 
+def convert_from(kind: str, path: Path) -> int:
+    """Convert a folder of annotation files as tools/to_coco.py does."""
+    top = path.parents[1]
+    content = convert(ConversionOptions((path.parent,), top / "out.json", kind, top / "images"))
+    json.dumps(content, allow_nan=False)
+    return len(content["annotations"])
+
+
 def coco_readers() -> list[Reader]:
     """What detection's annotation tools read."""
     boxes = [
@@ -665,9 +675,38 @@ def coco_readers() -> list[Reader]:
     chinese = ('<?xml version="1.0" encoding="gb2312"?>' + xml.format(2)).encode("gb2312")
     xmls = plain | {"xml/2.xml": chinese}
     lists = {"xml/list.txt": b"1\n2\n"}
+    names = {"labels/data.yaml": b"nc: 2\nnames: [ship, tank]\n"}
+    yolo = b"1 0.5 0.5 0.2 0.25\n0 0.1 0.2 0.5 0.25 0.4 0.5 0.1 0.4\n"
+    dota = b"imagesource:GoogleEarth\ngsd:0.15\n3 4 20 4 20 30 3 30 ship 0\n1 1 9 2 8 9 1 8 tank 1\n"
+    shapes = [
+        {"label": "ship", "points": [[3, 4], [20.5, 30]], "shape_type": "rectangle"},
+        {"label": "tank", "points": [[1, 1], [9, 2], [8, 9]], "shape_type": "polygon"},
+        {"label": "tank", "points": [[1, 1], [9, 2]], "shape_type": "circle"},
+    ]
+    labelme = {"shapes": shapes, "imagePath": "1.png", "imageWidth": 45, "imageHeight": 37}
+    cvat = (
+        '<annotations><image id="0" name="1.png" width="45" height="37"><box label="ship" xtl="3" ytl="4" xbr="20" '
+        'ybr="30" rotation="30"/><polygon label="tank" points="1,1;9,2;8,9"/></image></annotations>'
+    )
+    turned = (
+        "<annotation><filename>1.png</filename><object><name>ship</name><robndbox><cx>20</cx><cy>15</cy><w>9</w>"
+        "<h>5</h><angle>0.5</angle></robndbox></object></annotation>"
+    )
+    tools = {
+        "yolo": {"labels/1.txt": yolo, **names},
+        "dota": {"labels/1.txt": dota},
+        "labelme": {"labels/1.json": json.dumps(labelme).encode()},
+        "voc": {"labels/1.xml": turned.encode(), "labels/2.xml": cvat.replace("1.png", "2.png").encode()},
+    }
     return [
         Reader("detection: COCO", files, read_boxes, is_text=True),
         Reader("detection: check_coco", train, check_set, beside=images, is_text=True),
         Reader("detection: VOC", xmls, read_voc, beside=images | plain, is_text=True),
         Reader("detection: list of VOC files", lists, read_voc, beside=images | plain, is_text=True),
+        *(
+            Reader(
+                f"detection: {kind} to COCO", files, partial(convert_from, kind), beside=images | files, is_text=True
+            )
+            for kind, files in tools.items()
+        ),
     ]

@@ -10,7 +10,7 @@ from fuzz import Reader, case, fuzz
 
 from saratrx.errors import InputError
 
-READERS, CASES = 38, 15  # of each reader, and its good files
+READERS, CASES = 42, 15  # of each reader, and its good files
 
 
 def command(*words):

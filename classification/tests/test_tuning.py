@@ -13,10 +13,12 @@ from torch.nn.utils import parametrize
 import train
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from hivit_cls import encoder, tuning
+from hivit_cls import encoder
 from hivit_cls.configuration import setup_cfg
 from hivit_cls.options import ConfigOptions
 from hivit_cls.settings import flatten
+from hivit_cls.trainers.mim_finetune import freeze
+from saratrx import tuning
 from saratrx.checkpoint import load_checkpoint
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.hivit import SIZES, HiViTClassifier
@@ -43,17 +45,6 @@ def lora(*opts):
     return (KEY + "TUNE", "lora", KEY + "LORA.RANK", 2, KEY + "LORA.ALPHA", 3.0, *opts)
 
 
-def test_a_low_rank_change_against_plain_formulas():
-    torch.manual_seed(0)
-    linear, x = nn.Linear(6, 5), torch.randn(4, 6)
-    change = tuning.LowRank(linear, rank=2, alpha=3.0)
-    nn.init.normal_(change.up)
-    before = linear(x)
-    parametrize.register_parametrization(linear, "weight", change)
-    expected = before + 1.5 * ((x @ change.down.T) @ change.up.T)
-    torch.testing.assert_close(linear(x), expected)
-
-
 def test_lora_begins_as_the_frozen_model(root, tmp_path, checkpoint):
     images = torch.rand(2, 1, 48, 48)
     plain, changed = (trainer_of(root, tmp_path, checkpoint, *opts).model.eval() for opts in ((), lora()))
@@ -70,7 +61,7 @@ def test_lora_trains_the_factors_and_the_head_alone(root, tmp_path, checkpoint):
     assert changed == with_gradient
     factors = {name for name in with_gradient if name.endswith((".0.up", ".0.down"))}
     assert with_gradient - factors == {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
-    linears = [name for name, _ in tuning.targets(encoder.backbone("micro", img_size=48), ["qkv", "proj", "mlp"])]
+    linears = [name for name, _ in tuning.linears(encoder.backbone("micro", img_size=48), ["qkv", "proj", "mlp"])]
     assert len(factors) == 2 * len(linears)
     assert len(linears) == 2 * 4 + 4 * 2  # of 2 attention blocks, and of 4 with an MLP alone
 
@@ -84,13 +75,13 @@ def test_merged_is_unmerged(root, tmp_path, checkpoint):
     unmerged = trainer.model.eval()(images)
     plain = encoder.backbone("micro", num_classes=4, img_size=48)
     start = copy.deepcopy(plain.state_dict())
-    plain.load_state_dict(tuning.merged(trainer.model))
+    plain.load_state_dict(tuning.merged(trainer.model.state_dict()))
     torch.testing.assert_close(plain.eval()(images), unmerged, rtol=0, atol=1e-5)
-    plain.load_state_dict(tuning.merged(trainer.model) | {
+    plain.load_state_dict(tuning.merged(trainer.model.state_dict()) | {
         "blocks.7.attn.qkv.weight": trainer.model.state_dict()["blocks.7.attn.qkv.parametrizations.weight.original"]
     })  # fmt: skip
     assert (plain(images) - unmerged).abs().max() > 1e-3
-    assert list(start) == sorted(tuning.merged(trainer.model), key=list(start).index)
+    assert list(start) == sorted(tuning.merged(trainer.model.state_dict()), key=list(start).index)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +114,7 @@ def test_the_published_recipe_of_atrnet_star():
     )
     with torch.device("meta"):
         model = HiViTClassifier(**SIZES["base"])
-    tuning.freeze(model, published.TRAINER.MIM_FINETUNE)
+    freeze(model, published.TRAINER.MIM_FINETUNE)
     trained = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert {int(name.split(".")[1]) for name in trained if name.startswith("blocks.")} == set(range(14, 30))
     assert {name for name in trained if not name.startswith("blocks.")} == {"fc_norm", "head"}

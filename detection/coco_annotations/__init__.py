@@ -2,5 +2,5 @@
 
 from coco_annotations.installation import check_imports, check_installed
 
-check_installed("numpy", "PIL", "cv2", "tqdm", "tabulate", "defusedxml")
+check_installed("numpy", "PIL", "cv2", "tqdm", "tabulate", "defusedxml", "yaml")
 check_imports("cv2")

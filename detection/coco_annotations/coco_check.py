@@ -1,6 +1,7 @@
 """Checks of a detection set in COCO form: its annotation files, its images, and whether they fit each other."""
 
 import hashlib
+import math
 import re
 import reprlib
 from collections import Counter, defaultdict
@@ -11,22 +12,27 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
 from coco_annotations.coco_json import crowd, is_finite, is_usable, read_json
+from coco_annotations.likeness import SAME, Sketch, candidates, likeness, sketch
 from saratrx import sar_image
 from saratrx.cores import available
 from saratrx.errors import InputError
 from saratrx.files import is_file, is_folder, visible_files
 from saratrx.grey_scale import Remap
 
-# Kinds of findings, in the order of the table. The first four are for information: nothing is wrong with them.
+# Kinds of findings, in the order of the table. Those before MISSING are for information: nothing is wrong with them.
 WITHOUT_BOXES = "images without boxes"
 TWICE = "images that a file has under two names"
+NEARLY = "images that are nearly another"
+GREY = "grey levels unlike the others"
 UNUSED = "classes without boxes"  # such as the root category that Roboflow writes
 LEFT_OUT = "classes that the config leaves out"
-INFORMATION = (WITHOUT_BOXES, TWICE, UNUSED, LEFT_OUT)
+INFORMATION = (WITHOUT_BOXES, TWICE, NEARLY, GREY, UNUSED, LEFT_OUT)
 MISSING = "images missing"
 UNREADABLE = "images unreadable"
 OTHER_SIZE = "images of another size than stated"
@@ -40,6 +46,7 @@ ID_ZERO = "boxes with the id 0"  # pycocotools takes the id of a matched box for
 NO_IMAGE = "boxes of an unknown image"
 NO_CATEGORY = "boxes of an unknown category"
 NO_AREA = "boxes without area (under 1 px)"
+DOUBLED = "boxes that stand twice"
 OUTSIDE = "boxes more than 0.5 px outside"
 CROWD = "boxes without iscrowd of 0 or 1"
 CATEGORIES = "category ids, names that stand twice"
@@ -47,7 +54,7 @@ CLASSES = "classes that only other files have"
 CONFIG = "classes that only the config has"
 PROBLEMS = (
     *(MISSING, UNREADABLE, OTHER_SIZE, SHARED, IMAGE_IDS, FILE_NAMES, ANNOTATION_IDS, BAD_IDS, NO_BOXES),
-    *(ID_ZERO, NO_IMAGE, NO_CATEGORY, NO_AREA, OUTSIDE, CROWD, CATEGORIES, CLASSES, CONFIG),
+    *(ID_ZERO, NO_IMAGE, NO_CATEGORY, NO_AREA, DOUBLED, OUTSIDE, CROWD, CATEGORIES, CLASSES, CONFIG),
 )
 OF_CONFIG = (LEFT_OUT, CONFIG)
 
@@ -58,6 +65,9 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # what an entry must 
     "categories": {"id": ID, "name": str},
 }
 TOLERANCE = 0.5  # px that a box may reach outside: rounding
+OVERLAP = 0.95  # intersection over union from which on two boxes of a class are one
+MOST_LOOKS = 10  # at images that may be like one: where borders are black alike, there are thousands
+LEAST, MOST = 0.25, 4.0  # of a spread of grey levels in that which is expected
 EXAMPLES = 5  # shown of each kind of finding
 Folder = tuple[str, ...]  # its path relative to the set's folder
 
@@ -73,6 +83,7 @@ class AnnotationFile:
     annotations: list[dict[str, Any]]
     categories: list[dict[str, Any]]
     findings: dict[str, list[str]] = field(default_factory=dict)
+    grey: tuple[float, float] | None = None  # mean and standard deviation of its grey levels, see `check`
 
     def path(self, image: dict[str, Any]) -> Path:
         """Where an image should be."""
@@ -95,6 +106,8 @@ class Picture:
     reason: str = ""
     size: tuple[int, int] | None = None  # width, height in pixels
     digest: bytes | None = None  # of the pixels and their shape; None if all pixels are alike
+    sketch: Sketch | None = None  # likewise; see `likeness`
+    grey: tuple[float, float] = (0.0, 0.0)  # mean and standard deviation of the levels, in [0, 255]
 
 
 def find(data: Path) -> tuple[list[AnnotationFile], list[str]]:
@@ -190,6 +203,7 @@ def check(
     config_classes: set[str] | None = None,
     remap: Remap = "percentile",
     channel: str | int | None = None,
+    normalisation: tuple[float, float] | None = None,
 ) -> None:
     """Look for every kind of problem, and note what is found in the files' `findings`.
 
@@ -198,6 +212,7 @@ def check(
         config_classes: names that a config has for the categories, all or some; None: there is no config.
         remap: how images are read, see `sar_image.read`.
         channel: likewise.
+        normalisation: the mean that a config takes off the grey levels, and the deviation that it divides them by.
 
     """
     kinds = [kind for kind in (*INFORMATION, *PROBLEMS) if kind not in OF_CONFIG or config_classes is not None]
@@ -210,6 +225,9 @@ def check(
         check_classes(file, config_classes)
         check_images(file, pictures)
         check_boxes(file, pictures)
+        check_doubled_boxes(file)
+        check_grey(file, pictures, normalisation)
+    check_likeness(files, pictures, remap, channel)
     check_shared_images(files, pictures)
     every_class = set().union(*(file.classes() for file in files))
     for file in files:
@@ -233,10 +251,11 @@ def look_at(path: Path, remap: Remap, channel: str | int | None) -> Picture:
     except (sar_image.ImageError, OSError) as error:
         return Picture(UNREADABLE, str(error))
     height, width = pixels.shape
+    grey = float(pixels.mean()), float(pixels.std())
     if pixels.min() == pixels.max():  # black tiles at the border of scenes are alike, and nothing leaks by them
-        return Picture(size=(width, height))
+        return Picture(size=(width, height), grey=grey)
     digest = hashlib.sha256(f"{width} {height} ".encode() + pixels.tobytes()).digest()
-    return Picture(size=(width, height), digest=digest)
+    return Picture(size=(width, height), digest=digest, sketch=sketch(pixels), grey=grey)
 
 
 def check_repetitions(file: AnnotationFile) -> None:
@@ -327,6 +346,89 @@ def check_boxes(file: AnnotationFile, pictures: dict[Path, Picture]) -> None:
                     file.findings[OUTSIDE].append(line)
 
 
+def check_doubled_boxes(file: AnnotationFile) -> None:
+    """Look for boxes of one class at one place, of which one is taken for a target that was not found."""
+    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in file.annotations:
+        if has_area(annotation):
+            groups[annotation["image_id"], annotation["category_id"]].append(annotation)
+    names = {image["id"]: image["file_name"] for image in file.images}
+    for (image, _), group in groups.items():
+        boxes = np.array([annotation["bbox"] for annotation in group], float)
+        for i in range(1, len(group)):
+            found = np.flatnonzero(overlaps(boxes[i], boxes[:i]) > OVERLAP)
+            if found.size:
+                first = group[found[0]]
+                line = f"annotation {group[i]['id']} of image {image}, {names.get(image)}: is annotation {first['id']}"
+                file.findings[DOUBLED].append(line)
+
+
+def overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of a box [4] (left, top, width, height) with others [N, 4]: [N]."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of sides that a file may state, but no image has
+        corner = np.maximum(box[:2], others[:, :2])
+        sides = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:]) - corner
+        common = sides.clip(0).prod(axis=1)
+        return common / (box[2:].prod() + others[:, 2:].prod(axis=1) - common)
+
+
+def check_grey(file: AnnotationFile, pictures: dict[Path, Picture], normalisation: tuple[float, float] | None) -> None:
+    """Compare the grey levels of a file with its config's mean and deviation, and its sources' means with its own.
+
+    A source is what images say in a field `source`. A config whose mean is 0 scales alone, and expects nothing.
+    """
+    seen = [(str(image.get("source", "")), pictures[file.path(image)]) for image in file.images]
+    whole = grey_of(picture for _, picture in seen)
+    file.grey = whole
+    if whole is None:
+        return
+    said = f"mean {whole[0]:.0f}, deviation {whole[1]:.0f}"
+    if normalisation and normalisation[0]:
+        mean, deviation = normalisation
+        if abs(whole[0] - mean) > deviation or not LEAST < whole[1] / deviation < MOST:
+            line = f"{file.name}: {said}; the config normalises by the mean {mean:g} and the deviation {deviation:g}"
+            file.findings[GREY].append(line)
+    for source in sorted({name for name, _ in seen} - {""}):
+        own = grey_of(picture for name, picture in seen if name == source)
+        if own and abs(own[0] - whole[0]) > whole[1]:
+            line = f"source {source}: mean {own[0]:.0f}, deviation {own[1]:.0f}; all images: {said}"
+            file.findings[GREY].append(line)
+
+
+def grey_of(pictures: Iterable[Picture]) -> tuple[float, float] | None:
+    """Mean and standard deviation of the grey levels of all pixels of some images; None if none could be read."""
+    counts, sums, squares = 0, 0.0, 0.0
+    for picture in pictures:
+        if picture.size is not None:
+            pixels, (mean, deviation) = math.prod(picture.size), picture.grey
+            counts, sums = counts + pixels, sums + pixels * mean
+            squares += pixels * (mean**2 + deviation**2)
+    if not counts:
+        return None
+    return sums / counts, math.sqrt(max(squares / counts - (sums / counts) ** 2, 0.0))
+
+
+def check_likeness(
+    files: list[AnnotationFile], pictures: dict[Path, Picture], remap: Remap, channel: str | int | None
+) -> None:
+    """Look for images that are nearly another, as one that was saved anew or scaled, but are not equal."""
+    places = {file.path(image): (file, image["file_name"]) for file in files for image in file.images}
+    paths = sorted(path for path in places if pictures[path].sketch is not None)
+    known: set[Path] = set()
+    looks: Counter[Path] = Counter()
+    for earlier, later in candidates([each for path in paths if (each := pictures[path].sketch) is not None]):
+        first, second = paths[earlier], paths[later]
+        if second in known or looks[second] == MOST_LOOKS or pictures[first].digest == pictures[second].digest:
+            continue
+        looks[second] += 1
+        found = likeness(*(sar_image.read(path, remap=remap, channel=channel) for path in (first, second)))
+        if found > SAME:
+            known.add(second)
+            (file, name), (other, before) = places[second], places[first]
+            where = "" if other is file else f" of {other.name}"
+            file.findings[NEARLY].append(f"{name} is like {before}{where}, rank correlation {found:.2f}")
+
+
 def has_area(annotation: dict[str, Any]) -> bool:
     """Whether an annotation has a box of at least 1 x 1 px and an area above 0: MMDetection takes no other to train."""
     box: Any = annotation.get("bbox")
@@ -365,6 +467,7 @@ def table(files: list[AnnotationFile]) -> str:
         ["images", *(str(len(file.images)) for file in files)],
         ["boxes", *(str(len(file.annotations)) for file in files)],
         ["classes", *(str(len(file.classes())) for file in files)],
+        ["grey levels, mean and deviation", *("{:.0f}, {:.0f}".format(*file.grey or (0, 0)) for file in files)],
         *([kind, *(str(len(file.findings[kind])) for file in files)] for kind in kinds if kind in INFORMATION),
         *([kind, *(str(len(file.findings[kind]) or "ok") for file in files)] for kind in kinds if kind in PROBLEMS),
     ]

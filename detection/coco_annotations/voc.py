@@ -201,10 +201,32 @@ def annotations_of(paths: Sequence[Path]) -> Iterator[tuple[Path, Element, bool]
 def read_xml(path: Path) -> Element:
     """Read a Pascal VOC file, and give its root: <annotation>, or <annotations> of nothing else.
 
+    Raises:
+        InputError: if it is no XML, not VOC's, too large, about several images at once, or has a document type.
+
+    """
+    root = parse_xml(path)
+    inside = Counter(element.tag for element in root)
+    if root.tag == "annotations" and inside.keys() == {"annotation"}:
+        return root
+    if root.tag != "annotation":
+        of_many = ", with its images below it, as other tools write" if inside.keys() & MANY_IMAGES else ""
+        raise InputError(
+            f"{path} is no Pascal VOC annotation: it begins with <{root.tag}>, not <annotation>{of_many}; "
+            "export it as Pascal VOC or COCO"
+        )
+    if inside["filename"] > 1 or inside["annotation"] or inside["image"] > 1:
+        raise InputError(f"{path} is about several images in one <annotation>; split it into a file per image")
+    return root
+
+
+def parse_xml(path: Path) -> Element:
+    """Read an XML file, and give its root.
+
     Names of elements come in lower case and without name spaces, since tools write <Difficult> as well.
 
     Raises:
-        InputError: if it is no XML, not VOC's, too large, about several images at once, or has a document type.
+        InputError: if it is no XML, too large, or has a document type.
 
     """
     try:
@@ -225,17 +247,6 @@ def read_xml(path: Path) -> Element:
         raise InputError(f"{path} cannot be read as XML: {first_line(error)}") from error
     for element in root.iter():
         element.tag = str(element.tag).rpartition("}")[2].lower()
-    inside = Counter(element.tag for element in root)
-    if root.tag == "annotations" and inside.keys() == {"annotation"}:
-        return root
-    if root.tag != "annotation":
-        of_many = ", with its images below it, as other tools write" if inside.keys() & MANY_IMAGES else ""
-        raise InputError(
-            f"{path} is no Pascal VOC annotation: it begins with <{root.tag}>, not <annotation>{of_many}; "
-            "export it as Pascal VOC or COCO"
-        )
-    if inside["filename"] > 1 or inside["annotation"] or inside["image"] > 1:
-        raise InputError(f"{path} is about several images in one <annotation>; split it into a file per image")
     return root
 
 
@@ -328,7 +339,7 @@ def bounding_box(path: Path, element: Element, from_zero: bool, size: tuple[int,
     if corners is not None:
         left, top, right, bottom = upright(path, corners, from_zero)
     else:
-        points = rotated_corners(path, element) or corner_points(path, element)
+        points = oriented(path, element)
         if not points:
             raise InputError(
                 f"{path} has an object without <bndbox>; polygons and rotated boxes need upright boxes as well, but "
@@ -365,6 +376,16 @@ def upright(path: Path, corners: Element, from_zero: bool) -> tuple[float, float
     return left - 1, top - 1, right, bottom
 
 
+def oriented(path: Path, element: Element) -> list[tuple[float, float]]:
+    """Corners of an object's <robndbox> or <points>, counted from zero; none without either.
+
+    Raises:
+        InputError: if a number is missing or cannot be meant.
+
+    """
+    return rotated_corners(path, element) or corner_points(path, element)
+
+
 def rotated_corners(path: Path, element: Element) -> list[tuple[float, float]]:
     """Corners of a <robndbox>, which roLabelImg writes: its centre, sides, and angle in radians; none without one.
 
@@ -381,9 +402,14 @@ def rotated_corners(path: Path, element: Element) -> list[tuple[float, float]]:
             f"{path} has a <robndbox> of {width:g} x {height:g} px at the angle {angle:g}; sides must be above 0 and "
             "the angle in radians"
         )
-    across, along = abs(math.cos(angle)), abs(math.sin(angle))
-    half_width, half_height = (width * across + height * along) / 2, (width * along + height * across) / 2
-    return [(x - half_width, y - half_height), (x + half_width, y + half_height)]
+    return turned((x, y), width, height, angle)
+
+
+def turned(centre: tuple[float, float], width: float, height: float, angle: float) -> list[tuple[float, float]]:
+    """Give the corners of a box that is turned about its centre by an angle in radians, clockwise as one sees it."""
+    across, along = math.cos(angle), math.sin(angle)
+    corners = [(x * width / 2, y * height / 2) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    return [(centre[0] + x * across - y * along, centre[1] + x * along + y * across) for x, y in corners]
 
 
 def corner_points(path: Path, element: Element) -> list[tuple[float, float]]:

@@ -29,8 +29,13 @@ from hivit_det.backbone import HiViTBackbone as HiViTBackbone
 from hivit_det.checkpoint_hook import WholeCheckpointHook as WholeCheckpointHook
 from hivit_det.classes import CocoByName as CocoByName
 from hivit_det.classes import CocoMetricByName as CocoMetricByName
+from hivit_det.costs import NoteCosts as NoteCosts
 from hivit_det.exact_boxes import ExactBoxesHook as ExactBoxesHook
 from hivit_det.layer_decay import HiViTLayerDecayOptimizerConstructor as HiViTLayerDecayOptimizerConstructor
 from hivit_det.loading import LoadSarImage as LoadSarImage
 from hivit_det.mixed_precision import CpuAmpOptimWrapper as CpuAmpOptimWrapper
+from hivit_det.partial_labels import PartialLabelsFCOSHead as PartialLabelsFCOSHead
+from hivit_det.partial_labels import PartialLabelsGFLHead as PartialLabelsGFLHead
+from hivit_det.partial_labels import PartialLabelsRoIHead as PartialLabelsRoIHead
+from hivit_det.partial_labels import PartialLabelsRPNHead as PartialLabelsRPNHead
 from hivit_det.reproducible import SeedEachEpoch as SeedEachEpoch

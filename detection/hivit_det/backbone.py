@@ -1,7 +1,8 @@
 """HiViT as a detector's backbone: maps at strides 4, 8, 16 and 32, and attention in windows."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,9 @@ from mmdet.registry import MODELS
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from saratrx import tuning
 from saratrx.checkpoint import load_encoder
-from saratrx.errors import InputError
+from saratrx.errors import InputError, raise_problems
 from saratrx.hivit import LAYER_NORM_EPS, AttentionBlock, HiViT, PatchMerge, unfold_inner_grid
 from saratrx.position import Grid
 
@@ -37,11 +39,17 @@ class HiViTBackbone(HiViT):
         frozen_stages: -1: nothing is frozen; 0: the patch embedding; n: the first n blocks too.
         use_checkpoint: compute the attention blocks again in the backward pass, which saves memory.
         with_fpn: bring the four maps to strides 4, 8, 16 and 32, each normalised.
+        tune: what is trained of the encoder: "all", "head" (nothing), "last_k" or "lora"; the layers of `with_fpn` and
+            the rest of the detector always are. Frozen blocks have no stochastic depth.
+        last_k: of "last_k", the number of last attention blocks that are trained.
+        lora_rank: of "lora", the rank of the changes of matrices (Hu et al., ICLR 2022).
+        lora_alpha: of "lora", their scale, divided by the rank.
+        lora_targets: of "lora", the matrices: "qkv" and "proj" of the attention, "mlp".
         init_cfg: {"type": "Pretrained", "checkpoint": FILE} loads the encoder of any checkpoint.
         **kwargs: of `HiViT`.
 
     Raises:
-        InputError: for levels or weights that do not fit.
+        InputError: for levels, weights or ways to tune that do not fit.
 
     """
 
@@ -54,11 +62,17 @@ class HiViTBackbone(HiViT):
         frozen_stages: int = -1,
         use_checkpoint: bool = False,
         with_fpn: bool = True,
+        tune: str = "all",
+        last_k: int = 1,
+        lora_rank: int = 8,
+        lora_alpha: float = 16.0,
+        lora_targets: Sequence[str] = tuning.TARGETS,
         init_cfg: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(window_size, int) or window_size < 1:
             raise InputError(f"model.backbone.window_size {str(window_size)[:30]}: must be a whole number from 1")
+        raise_problems(wrong_tuning(tune, last_k, lora_rank, lora_alpha, lora_targets))
         super().__init__(img_size=img_size, **kwargs)
         self.window_size, self.use_checkpoint, self.init_cfg = window_size, use_checkpoint, init_cfg
         self.first_attention = next(i for i, block in enumerate(self.blocks) if isinstance(block, AttentionBlock))
@@ -67,6 +81,15 @@ class HiViTBackbone(HiViT):
         if with_fpn:
             self.add_pyramid(out_indices)
         self.with_fpn = with_fpn
+        tuning.freeze(
+            self,
+            [name for name, _ in self.named_children() if name.startswith("fpn")],
+            tune,
+            last_k=("model.backbone.last_k", last_k),
+            rank=("model.backbone.lora_rank", lora_rank),
+            alpha=lora_alpha,
+            targets=lora_targets,
+        )
         self.freeze(frozen_stages)
 
     def block_of(self, index: str | int) -> int:
@@ -103,6 +126,12 @@ class HiViTBackbone(HiViT):
         frozen = ([self.patch_embed] if stages >= 0 else []) + list(self.blocks[: max(stages, 0)])
         for module in frozen:
             module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the backbone into training or evaluation mode; frozen blocks are always in the latter."""
+        super().train(mode)
+        tuning.rest_frozen_blocks(self)
+        return self
 
     def init_weights(self) -> None:
         """Load the checkpoint that `init_cfg` names, if any; MMEngine calls this once."""
@@ -150,6 +179,22 @@ class HiViTBackbone(HiViT):
         # All of the block runs in windows, its first norm included: published weights were trained so
         windows = block(split_windows(x, grid, self.window_size))
         return join_windows(windows, grid, self.window_size, len(x))
+
+
+def wrong_tuning(tune: Any, last_k: Any, rank: Any, alpha: Any, targets: Any) -> list[str]:
+    """Say what is wrong with the arguments of `HiViTBackbone` that say what is trained."""
+    problems = []
+    if tune not in tuning.TUNES:
+        problems.append(f"model.backbone.tune {str(tune)[:30]}: unknown; choose one of {', '.join(tuning.TUNES)}")
+    for name, value in (("last_k", last_k), ("lora_rank", rank)):
+        if type(value) is not int or value < 1:
+            problems.append(f"model.backbone.{name} {str(value)[:30]}: must be a whole number from 1")
+    if type(alpha) not in (int, float) or not 0 < alpha < math.inf:
+        problems.append(f"model.backbone.lora_alpha {str(alpha)[:30]}: must be a finite number above 0")
+    if not isinstance(targets, list | tuple) or not targets or not all(each in tuning.TARGETS for each in targets):
+        wanted = ", ".join(tuning.TARGETS)
+        problems.append(f"model.backbone.lora_targets {str(targets)[:30]}: choose one or more of {wanted}, as a list")
+    return problems
 
 
 def split_windows(tokens: torch.Tensor, grid: Grid, side: int) -> torch.Tensor:

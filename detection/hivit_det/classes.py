@@ -6,7 +6,7 @@ MMDetection numbers labels in the annotation file's order, so that one model wou
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,8 +18,10 @@ from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.logging import MMLogger
+from mmengine.structures import BaseDataElement
 
 from coco_annotations.coco_json import read_coco
+from coco_annotations.sources import source_of
 from hivit_det.temporary_folder import temporary_folder_named
 
 FIGURES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")  # the first six of pycocotools' statistics
@@ -54,9 +56,43 @@ class CocoInOrder(COCO):
 
 @DATASETS.register_module()
 class CocoByName(CocoDataset):
-    """CocoDataset, with labels in the order of `metainfo["classes"]`."""
+    """CocoDataset, with labels in the order of `metainfo["classes"]`.
+
+    Args:
+        annotated: of a set merged from several sources, the classes that each annotates: {source: [class, ...]}. A
+            source is what an image's field `source` says, or a regular expression that its file name begins with.
+            Images then say it: `annotated` of their metainfo has True or False for each class; that of the data set
+            has the table, by which `CocoMetricByName` evaluates each class on the images that annotate it.
+        args, kwargs: of CocoDataset.
+
+    Raises:
+        InputError: if `annotated` does not fit the classes or the images.
+
+    """
 
     COCOAPI = CocoInOrder
+
+    def __init__(self, *args: Any, annotated: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
+        self.annotated = annotated
+        super().__init__(*args, **kwargs)
+        if annotated is not None:
+            self._metainfo["annotated"] = {source: list(names) for source, names in annotated.items()}
+
+    def parse_data_info(self, raw_data_info: dict[str, Any]) -> Any:
+        """Give what is known of an image."""
+        found = super().parse_data_info(raw_data_info)
+        if self.annotated is not None:
+            names = self.annotated[source_of(raw_data_info["raw_img_info"], self.annotated)]
+            found["annotated"] = [name in names for name in self.metainfo["classes"]]
+        return found
+
+    def prepare_data(self, idx: int) -> Any:
+        """Give an image through the pipeline, of which the last transform leaves out what it does not know."""
+        data = super().prepare_data(idx)
+        sample = data.get("data_samples") if isinstance(data, dict) else None
+        if self.annotated is not None and isinstance(sample, BaseDataElement):
+            sample.set_metainfo({"annotated": self.get_data_info(idx)["annotated"]})
+        return data
 
 
 def valid_mean(values: Any) -> float | None:
@@ -66,9 +102,26 @@ def valid_mean(values: Any) -> float | None:
     return float(valid.mean()) if valid.size else None
 
 
+def evaluate_annotated(evaluation: COCOeval, annotated: Mapping[int, set[int]]) -> None:
+    """Make an evaluation leave out the classes that an image does not annotate: what is found of them is not known.
+
+    Args:
+        evaluation: that is to be run.
+        annotated: ids of categories, by the id of the image.
+
+    """
+    match = evaluation.evaluateImg
+
+    def match_annotated(image: int, category: int, *others: Any) -> Any:
+        is_known = not evaluation.params.useCats or category in annotated[image]
+        return match(image, category, *others) if is_known else None
+
+    evaluation.evaluateImg = match_annotated
+
+
 @METRICS.register_module()
 class CocoMetricByName(CocoMetric):
-    """CocoMetric, with labels in the order of the data set's classes.
+    """CocoMetric, with labels in the order of the data set's classes, and by its `annotated`, if it has that.
 
     After an evaluation of boxes, `figures` holds COCO's in full precision (the log has three digits), and `per_class`
     the mAP and the mAP_50 of each class; both in [0, 1], None where there is nothing to find.
@@ -84,10 +137,12 @@ class CocoMetricByName(CocoMetric):
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Evaluate what was found; runs in the first process alone."""
         self.figures, self.per_class = {}, {}
-        kept = []
+        kept, annotated = [], self.annotated_ids()
 
         def keep(*args: Any) -> COCOeval:
             kept.append(COCOeval(*args))  # pycocotools' class; nothing is evaluated as code
+            if annotated is not None:
+                evaluate_annotated(kept[-1], annotated)
             return kept[-1]
 
         printed = io.StringIO()
@@ -103,6 +158,14 @@ class CocoMetricByName(CocoMetric):
             if evaluation.params.iouType == "bbox" and evaluation.params.useCats:
                 self.note(evaluation)
         return rounded
+
+    def annotated_ids(self) -> dict[int, set[int]] | None:
+        """Give the ids of the categories that each image annotates, by its id; None if the data set does not say."""
+        table = self.dataset_meta.get("annotated")
+        if table is None:
+            return None
+        ids = {source: set(category_ids(self._coco_api, names)) for source, names in table.items()}
+        return {image["id"]: ids[source_of(image, table)] for image in self._coco_api.dataset["images"]}
 
     def note(self, evaluation: COCOeval) -> None:
         """Keep the figures of an evaluation."""

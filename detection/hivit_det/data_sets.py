@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from coco_annotations.coco_json import read_coco, usable_boxes
+from coco_annotations.sources import check_sources
 from hivit_det.loading import loading_steps, reading_of
 from saratrx import sar_files
 from saratrx.errors import InputError
@@ -46,7 +47,7 @@ def annotation_file(dataset: ConfigDict) -> Path:
     if not isinstance(name, str) or not name:
         raise InputError(f"the data set {dataset.get('type', '')} of the config names no ann_file")
     if Path(name).suffix != ".json":  # MMEngine would unpickle a .pkl
-        raise InputError(f"{name}: annotations are read from COCO JSON (.json) alone; tools/voc2coco.py makes it")
+        raise InputError(f"{name}: annotations are read from COCO JSON (.json) alone; tools/to_coco.py makes it")
     if dataset.get("proposal_file"):  # the same
         raise InputError(f"{name}: proposal_file is not supported: it is a pickle, which can run code")
     return Path(dataset.get("data_root") or "", name)
@@ -85,7 +86,8 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> list[Path]
         The files that list these classes in another order than the config.
 
     Raises:
-        InputError: if a file is missing, lacks a class of the config, or has no box to train on.
+        InputError: if a file is missing, lacks a class of the config, has no box to train on, or does not fit the
+            sources that the config tells.
         ImageError: if the first image has not the channel that is to be read.
 
     """
@@ -97,6 +99,8 @@ def check_data(dataset: ConfigDict, is_for_training: bool = False) -> list[Path]
         if not set(classes) <= set(found):
             raise InputError(f"{path} has the classes {', '.join(found)}, and the config {', '.join(classes)}")
         say_left_out(path, classes, content)
+        if each.get("annotated") is not None:
+            check_sources(path, content, each.annotated, classes)
         check_first_image(each, content)
         if [name for name in found if name in classes] != classes:
             reordered.append(path)

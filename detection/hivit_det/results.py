@@ -19,7 +19,9 @@ from saratrx.files import content_hash, refused_if_unwritable, write_json
 RESULTS = "results.json"
 
 
-def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, checkpoint: Path) -> Path:
+def write_results(
+    runner: Runner, scores: dict[str, Any], options: RunOptions, checkpoint: Path, costs: dict[str, Any]
+) -> Path:
     """Write `results.json` to the folder of a run.
 
     Args:
@@ -27,6 +29,7 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
         scores: what its test gave: names and figures, rounded by MMDetection; COCO's are written in full precision.
         options: of the run.
         checkpoint: file of the weights.
+        costs: of the training that made them; empty if they do not tell.
 
     Returns:
         The file.
@@ -49,6 +52,7 @@ def write_results(runner: Runner, scores: dict[str, Any], options: RunOptions, c
         "config": str(options.config),
         "cfg_options": list(options.cfg_options),
         "checkpoint": {"path": str(checkpoint), "sha256": content_hash(checkpoint)},
+        "training": {str(name): value if type(value) is int else number(value) for name, value in costs.items()},
         "data": {
             "annotations": annotations_of(dataset),
             "images": len(dataset),

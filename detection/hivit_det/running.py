@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank
 
+from coco_annotations.installation import InstallationError
 from coco_annotations.reading import given
 from coco_annotations.run_options import RunOptions, wrong_config
 from hivit_det.data_sets import annotation_file, annotation_sets
@@ -43,6 +44,11 @@ def open_config(path: Path) -> Config:
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # it is Python, and can fail in any way
+        reason: BaseException | None = error
+        while reason and not isinstance(reason, InstallationError):  # MMEngine says what did not import, but not why
+            reason = reason.__context__
+        if reason:
+            raise InputError(f"{path} cannot be read as a config: {reason}") from error
         raise InputError(f"{path} cannot be read as a config: {type(error).__name__}, {first_line(error)}") from error
     return cfg
 
@@ -155,6 +161,11 @@ def value_of(found: Any, name: str) -> Any:
 def lookup(cfg: Config, part: str, name: str) -> Any:
     """Give a value of a part of a config; None where there is none."""
     return value_of(cfg.get(part), name)
+
+
+def has_oriented_boxes(cfg: Config) -> bool:
+    """Whether a config is of oriented boxes (`hivit_det.rotated`)."""
+    return any(each.get("type") == "RotatedCocoByName" for each in annotation_sets(cfg.test_dataloader.dataset))
 
 
 def set_data_root(cfg: Config, root: Path) -> None:

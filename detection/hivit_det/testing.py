@@ -18,7 +18,7 @@ from hivit_det.data_sets import annotation_sets, check_data, check_heads, classe
 from hivit_det.loading import reading_of, three_channels
 from hivit_det.results import RESULTS, write_results
 from hivit_det.runner import Run, formatted_once
-from hivit_det.running import check_evaluator, processes, read_config
+from hivit_det.running import check_evaluator, has_oriented_boxes, processes, read_config
 from hivit_det.weights import bare, load_detector
 from saratrx import sar_image
 from saratrx.errors import InputError, first_line
@@ -66,14 +66,14 @@ def test(run: RunOptions, tested: TestOptions) -> None:
         runner = Run.from_cfg(cfg)
         classes = classes_of(cfg.test_dataloader.dataset)
         check_heads(bare(runner.model), classes)
-        load_detector(bare(runner.model), tested.checkpoint, classes, reading_of(cfg.test_dataloader))
+        costs = load_detector(bare(runner.model), tested.checkpoint, classes, reading_of(cfg.test_dataloader))
         boxes = KeptBoxes(out_file_path=str(tested.out)) if tested.out else None
         if boxes:
             runner.test_evaluator.metrics.append(boxes)
         with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
             scores = runner.test()
         if is_main_process():
-            results = write_results(runner, scores, run, tested.checkpoint)
+            results = write_results(runner, scores, run, tested.checkpoint, costs)
             if boxes:
                 boxes.write(after=results)
         refuse_missing_pictures(runner)
@@ -84,7 +84,14 @@ def test(run: RunOptions, tested: TestOptions) -> None:
 
 
 def flip_too(cfg: Config) -> None:
-    """Test each image as it is and flipped, and merge what is found, as MMDetection's option does."""
+    """Test each image as it is and flipped, and merge what is found, as MMDetection's option does.
+
+    Raises:
+        InputError: for oriented boxes, which MMDetection cannot merge so.
+
+    """
+    if has_oriented_boxes(cfg):
+        raise InputError(f"--tta: {cfg.filename} is of oriented boxes, which cannot be tested flipped; leave --tta out")
     for dataset in annotation_sets(cfg.test_dataloader.dataset):
         dataset.pipeline = cfg.get("tta_pipeline") or [*deepcopy(dataset.pipeline)[:-1], FLIPPED]
     cfg.model = ConfigDict(**(cfg.get("tta_model") or MERGED), module=cfg.model)

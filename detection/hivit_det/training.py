@@ -47,6 +47,7 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
         scale_rate(cfg)
     if training.amp:
         use_mixed_precision(cfg)
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "NoteCosts"}]
     with claimed(cfg.work_dir, "--work-dir") if is_first_process() else nullcontext():
         if validation.val_from_train:
             hold_out(cfg, validation.val_from_train)

@@ -15,6 +15,7 @@ from hivit_det.safe_loading import ALLOWED, without_configs
 from saratrx.checkpoint import CheckpointError, LoadReport, load_all, load_checkpoint, refuse_nonfinite
 from saratrx.errors import InputError, first_line
 from saratrx.reporting import get_logger
+from saratrx.tuning import fitted
 
 log = get_logger(__name__)
 
@@ -40,7 +41,7 @@ def bare(model: nn.Module) -> nn.Module:
 
 def load_detector(
     model: nn.Module, path: str | Path, classes: Sequence[str] = (), reading: dict[str, Any] | None = None
-) -> None:
+) -> dict[str, Any]:
     """Load all weights of a detector, and say so if it was trained on other classes, or images read in another way.
 
     Args:
@@ -49,12 +50,15 @@ def load_detector(
         classes: of the data that it is for, in the order of its labels.
         reading: `remap` and `channel` of the images that it is for.
 
+    Returns:
+        What its training cost, see `hivit_det.costs`; empty if the checkpoint does not say.
+
     Raises:
         CheckpointError: if the file cannot be read, or is of another detector.
 
     """
     content = read_detector(path)
-    load_all(model, content["model"], path)
+    load_all(model, fitted(content["model"], model.state_dict()), path)
     trained_for = classes_of(content)
     if trained_for and classes and list(trained_for) != list(classes):
         names = map(", ".join, (trained_for, classes))
@@ -67,6 +71,9 @@ def load_detector(
         )
         log.warning("%s was trained on images read with %s, and these are read with %s", path, *ways)
     log.info("weights from %s: all %d tensors of the detector", path, len(content["model"]))
+    meta = content.get("meta")
+    costs = meta.get("costs") if isinstance(meta, dict) else None
+    return costs if isinstance(costs, dict) else {}
 
 
 def is_detector(weights: dict[str, Any]) -> bool:
@@ -115,7 +122,8 @@ def start_from_detector(
     trained_for = classes_of(content)
     if not trained_for:
         log.warning("%s does not say for which classes it was trained; all of its layers are taken", path)
-    weights, own = content["model"], model.state_dict()
+    own = model.state_dict()
+    weights = fitted(content["model"], own)
     new = [] if trained_for in ((), tuple(classes)) else keys_of_classes(model, config)
     loaded = {key: value for key, value in weights.items() if key not in new}
     load_all(model, loaded | {key: own[key] for key in new}, path)

@@ -84,7 +84,10 @@ CHANGES = {  # name -> change of the training file, what is found there then
             ]
         },
     ),
-    "annotation id": (repeat("annotations", 3), {coco_check.ANNOTATION_IDS: ["id 3 stands 2 times"]}),
+    "annotation id": (
+        repeat("annotations", 3, bbox=[5, 5, 9, 9]),
+        {coco_check.ANNOTATION_IDS: ["id 3 stands 2 times"]},
+    ),
     "category id": (entry("categories", 1, id=1), None),
     "category name": (
         repeat("categories", 1, id=3),
@@ -310,7 +313,7 @@ def test_the_table_and_examples_say_what_was_found(root):
     change(root, lambda content: content["annotations"].__delitem__(slice(0, 2)), "test")
     code, out, _ = run(root)
     assert code == 1
-    rows = {line[:40].strip(): line[40:].split() for line in out.splitlines()[1:25]}
+    rows = {line[:40].strip(): line[40:].split() for line in out.splitlines()[1:30]}
     assert rows[""] == ["annotations/test.json", "annotations/train.json"]
     assert rows["folder of the images"] == ["images/test", "images/train"]
     assert (rows["images"], rows["boxes"], rows["classes"]) == (["2", "3"], ["2", "7"], ["2", "2"])
@@ -319,7 +322,8 @@ def test_the_table_and_examples_say_what_was_found(root):
     assert f"{coco_check.WITHOUT_BOXES}, annotations/test.json (for information)\n  image 0, 0.png\n" in out
     below = out.split(f"{coco_check.OUTSIDE}, annotations/train.json\n")[1].splitlines()
     assert below[0] == "  annotation 100 of image 0, 0.png: bbox [0, 0, 62, 40] reaches 2 px out of 60 x 40"
-    assert below[5:] == ["  and 2 more", "", "problems: 7"]
+    assert below[5:] == ["  and 2 more", "", "problems: 8"]
+    assert rows[coco_check.DOUBLED] == ["ok", "1"]
 
 
 def test_the_tool_compares_with_a_config(root, tmp_path):

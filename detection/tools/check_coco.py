@@ -1,7 +1,7 @@
 """Check a detection set in COCO form before training on it: its annotation files, images and classes.
 
     python tools/check_coco.py data/SSDD
-    python tools/check_coco.py data/SSDD --config configs/_hivit_/hivit_base_SSDD.py
+    python tools/check_coco.py data/SSDD --config configs/_hivit_/hivit_base_SSDD.py --figure sizes.png
 Exit code: 0 without problems, 1 with problems, 2 for a set that cannot be checked.
 """
 
@@ -25,7 +25,7 @@ from coco_annotations.reading import channel_option, given, remap_option
 from coco_annotations.run_options import wrong_config
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error, first_line, raise_problems
-from saratrx.files import is_file, is_folder
+from saratrx.files import is_file, is_folder, refused_if_unwritable, try_writing
 from saratrx.grey_scale import Remap
 from saratrx.reporting import print_any_name
 
@@ -38,11 +38,14 @@ class CheckOptions:
     config: Path | None = option(None, help="compare the classes with this config's, and with what its heads expect")
     remap: Remap | None = remap_option()  # noqa: RUF009 -- makes a field
     channel: str | None = channel_option()
+    figure: Path | None = option(None, help="draw sizes and shapes of boxes and images there (.png)")
 
     def __post_init__(self) -> None:
         problems = wrong_config(self.config) if self.config else []
         if not is_file(self.data) and not is_folder(self.data):
             problems.append(f"{self.data}: no such file or folder; give a data set's folder or an annotation file")
+        if self.figure is not None and (self.figure.suffix != ".png" or is_folder(self.figure)):
+            problems.append(f"--figure {self.figure}: must be a file that ends in .png")
         raise_problems(problems)
 
 
@@ -50,23 +53,31 @@ def main() -> int:
     """Check a set as the options say, and return the exit code."""
     (options,) = parse([CheckOptions], "Check a detection set in COCO form.", hyphens=True)
     print_any_name()
+    if options.figure:
+        try_writing(options.figure.parent, "--figure")
     files, others = find(options.data)
-    classes, wrong_heads, reading = read_config(options.config) if options.config else (None, [], {})
+    classes, wrong_heads, about = read_config(options.config) if options.config else (None, [], {})
     if others:
         print(f"left out, as other JSON: {', '.join(others[:5])}{', ...' if len(others) > 5 else ''}")
-    check(files, classes, **reading | given(options))
+    check(files, classes, **about | given(options))
     print(table(files) + examples(files))
     if wrong_heads:
         print(f"\nheads of {options.config} for other classes")
     for head in wrong_heads:
         print(f"  model.{head}")
+    if options.figure:
+        from coco_annotations.histograms import draw  # noqa: PLC0415 -- with matplotlib, which takes a moment
+
+        with refused_if_unwritable(options.figure):
+            draw(files, options.figure)
+        print(f"\nwrote {options.figure}")
     problems = sum(file.problems() for file in files) + len(wrong_heads)
     print(f"\nproblems: {problems or 'none'}")
     return 1 if problems else 0
 
 
 def read_config(path: Path) -> tuple[set[str], list[str], dict[str, Any]]:
-    """Read the classes of a config's data sets, which of its heads do not fit them, and how it reads images.
+    """Read the classes of a config's data sets, which heads do not fit them, and how it reads and normalises images.
 
     Only this needs MMDetection.
 
@@ -87,7 +98,10 @@ def read_config(path: Path) -> tuple[set[str], list[str], dict[str, Any]]:
             f"{path} has not the same classes for training, validation and test, in the same order; give them the same"
         )
     heads = data_sets.wrong_heads(build(cfg), classes) if cfg.get("model") else []
-    return set(classes), heads, loading.reading_of(datasets)
+    preprocessor = (cfg.get("model") or {}).get("data_preprocessor") or {}
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    normalisation = (sum(mean) / len(mean), sum(std) / len(std)) if mean and std else None
+    return set(classes), heads, loading.reading_of(datasets) | {"normalisation": normalisation}
 
 
 def build(cfg: Any) -> Any:

@@ -10,9 +10,9 @@ from yacs.config import CfgNode
 from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from hivit_cls import tuning
 from hivit_cls.encoder import build_encoder, precision
 from hivit_cls.trainers.base import SarTrainer
+from saratrx import tuning
 from saratrx.checkpoint import save_checkpoint
 from saratrx.errors import InputError
 from saratrx.files import refused_if_unwritable
@@ -22,6 +22,26 @@ from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
 MERGED = "merged.pth"  # beside the checkpoints of training
+NEW = ("fc_norm", "head")  # the layers that pre-training has not trained: always trained here
+
+
+def freeze(model: HiViTClassifier, options: CfgNode) -> None:
+    """Leave that part of a classifier trainable which TRAINER.MIM_FINETUNE.TUNE names; `options` is the section.
+
+    Raises:
+        InputError: for more attention blocks than there are, or a larger rank than a matrix can have.
+
+    """
+    section, low_rank = "TRAINER.MIM_FINETUNE", options.LORA
+    tuning.freeze(
+        model,
+        NEW,
+        options.TUNE,
+        last_k=(f"{section}.LAST_K", options.LAST_K),
+        rank=(f"{section}.LORA.RANK", low_rank.RANK),
+        alpha=low_rank.ALPHA,
+        targets=low_rank.TARGETS,
+    )
 
 
 @TRAINER_REGISTRY.register()
@@ -45,7 +65,7 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
             raise InputError(
                 f"MIM_finetune trains hivit_* alone, not {self.cfg.MODEL.BACKBONE.NAME}; choose MIM_linear"
             )
-        tuning.freeze(model, options)
+        freeze(model, options)
         self.model = model.to(self.device)
         log.info("TUNE %s: %s of %s parameters are trained", options.TUNE, *(f"{n:,}" for n in tuning.count(model)))
         groups = layer_decay_groups(
@@ -63,16 +83,14 @@ class MIM_finetune(SarTrainer):  # noqa: N801 -- the published name
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
         """Put models into "train" mode, but for blocks that are frozen: no stochastic depth there."""
         super().set_model_mode(mode, names)
-        for block in self.model.blocks:
-            if not any(parameter.requires_grad for parameter in block.parameters()):
-                block.eval()
+        tuning.rest_frozen_blocks(self.model)
 
     def after_train(self) -> None:
         super().after_train()
         if self.cfg.TRAINER.MIM_FINETUNE.TUNE == "lora":
             path = Path(self.output_dir, "model", MERGED)
             with refused_if_unwritable(path):
-                save_checkpoint(path, model=tuning.merged(self.model))
+                save_checkpoint(path, model=tuning.merged(self.model.state_dict()))
             log.info("wrote %s: the classifier with its low-rank changes added", path)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:

@@ -1,5 +1,5 @@
-# GFL, a one-stage head, on HiViT-N: in few steps it learns more than Faster R-CNN. It begins at stride 4, for targets of
-# a few pixels; few channels, for a CPU; windows of the 128 px of pre-training. Amplitude in [0, 1], as there.
+# GFL, a one-stage head, on HiViT-N: in few steps it learns more than Faster R-CNN. It begins at stride 4, for targets
+# of a few pixels; few channels, for a CPU; windows of the 128 px of pre-training. Amplitude in [0, 1], as there.
 custom_imports = dict(imports=["hivit_det"])
 
 norm = dict(type="GN", num_groups=16, requires_grad=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -12,10 +11,10 @@ from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 from tqdm import tqdm
 
 from hivit_mae.cluster.distributed import Processes
+from saratrx.device import peak_memory
 from saratrx.errors import first_line
 from saratrx.files import write_text
 from saratrx.reporting import get_logger, silence_writer_threads
@@ -214,11 +213,3 @@ def drop_lines_after(file: Path, epoch: int) -> None:
         write_text(file, "".join(kept))
     except OSError as error:
         log.warning(f"{file} cannot be written: {first_line(error)}")
-
-
-def peak_memory(device: torch.device) -> float:
-    """Measure the largest memory in use so far, in GB: the GPU's, or this process's on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * 1024 / 1e9

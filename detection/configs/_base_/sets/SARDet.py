@@ -1,4 +1,6 @@
-# SARDet-100K: six kinds of targets from ten public sets.
+# SARDet-100K: six kinds of targets from ten public sets. Sources that annotate some of the classes alone can be told
+# by annotated={"<what their file names begin with>": ["ship"], ...} beside metainfo of `train`, together with the heads
+# of hivit_det/partial_labels.py; which these are is not published in a form that we have checked.
 _base_ = "../sar_images.py"
 
 data_root = "data/SARDet/"
