@@ -121,8 +121,8 @@ def shadow(height: Array, radar: Radar) -> Array:
     return reach > height + 0.05
 
 
-def target_box(target: Target, centre: tuple[float, float], azimuth: float, radar: Radar) -> tuple[float, ...]:
-    """Bounding box (x, y, width, height) in pixels of a target with its layover, without its shadow."""
+def target_points(target: Target, centre: tuple[float, float], azimuth: float, radar: Radar) -> Array:
+    """Where the corners of a target's parts lie in the image, with their layover: (x, y) [n, 2] in pixels."""
     corners = [
         (p.x + i * p.length / 2, p.y + j * p.width / 2, z)
         for p in target.parts for i in (-1, 1) for j in (-1, 1) for z in (p.z, p.z + p.height)
@@ -134,7 +134,24 @@ def target_box(target: Target, centre: tuple[float, float], azimuth: float, rada
     ground = place(points, azimuth)
     rows = (centre[0] + ground[:, 0] - points[:, 2] * radar.slope) / radar.spacing
     columns = (centre[1] + ground[:, 1]) / radar.spacing
+    return np.stack([columns, rows], axis=1)
+
+
+def bounding_box(points: Array) -> tuple[float, ...]:
+    """Upright box (x, y, width, height) around points [n, 2]."""
+    columns, rows = points.T
     return columns.min(), rows.min(), np.ptp(columns), np.ptp(rows)
+
+
+def oriented_box(points: Array, azimuth: float) -> Array:
+    """Corners [4, 2] of the smallest box along a target's heading around its points [n, 2]: front left, then clockwise.
+
+    The image shows the ground from above, rows away from the radar: heading 0 points down, and left is then its right.
+    """
+    axes = np.array([(np.sin(azimuth), np.cos(azimuth)), (np.cos(azimuth), -np.sin(azimuth))])  # ahead and left, (x, y)
+    ahead, left = axes @ points.T
+    sides = [(ahead.max(), left.max()), (ahead.max(), left.min()), (ahead.min(), left.min()), (ahead.min(), left.max())]
+    return np.array(sides) @ axes
 
 
 def texture(shape: tuple[int, int], order: float, spectrum: Array, rng: np.random.Generator) -> Array:

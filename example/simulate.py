@@ -8,7 +8,8 @@ images.
 
     simulated/chips/{TRAIN,TEST}/<class>/*.jpeg        depression angles 17 and 15 degrees
     simulated/scenes/images/{train,test}/*.png         grass and villages with vehicles, sea with ships
-    simulated/scenes/annotations/{train,test}.json     COCO; categories vehicle and ship, `type` names the kind
+    simulated/scenes/annotations/{train,test}.json     COCO; categories vehicle and ship, `type` names the kind, and
+                                                       `segmentation` is the oriented box, from the front left clockwise
     simulated/formats/chip.{npy,000}                   a complex chip, also in the form of MSTAR's raw chips
     simulated/formats/scene.tif                        a scene of 16 bits with map coordinates
     simulated/classes.png                              one example a class
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -41,7 +42,7 @@ DEPRESSION = {"TRAIN": 17.0, "TEST": 15.0}  # degrees, as in MSTAR's standard op
 MSTAR_HEADER = 512  # bytes
 CATEGORIES = ("vehicle", "ship")
 KINDS = ("grass", "urban", "sea")
-Boxes = list[tuple[Target, tuple[float, ...]]]
+Found = list[tuple[Target, tuple[float, ...], NDArray[np.float64]]]  # box (x, y, width, height), oriented box [4, 2]
 MOST_LOOKS, MOST_IMAGES = 1000, 100_000
 
 
@@ -73,13 +74,13 @@ def make_chip(target: Target, azimuth: float, radar: Radar, rng: np.random.Gener
     return to_grey(physics.image(*place_chip(target, azimuth, radar, rng), radar, rng))
 
 
-def make_scene(kind: str, looks: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes]:
-    """Make a scene, uint8 [512, 512], and its targets with boxes (x, y, width, height) in pixels."""
+def make_scene(kind: str, looks: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Found]:
+    """Make a scene, uint8 [512, 512], and its targets with boxes in pixels."""
     amplitude, found = scene_amplitude(kind, looks, rng)
     return to_grey(amplitude), found
 
 
-def scene_amplitude(kind: str, looks: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], Boxes]:
+def scene_amplitude(kind: str, looks: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], Found]:
     """Make a scene, amplitude [512, 512], and its targets with boxes."""
     shape = (SCENE, SCENE)
     radar = Radar(looks=looks)
@@ -93,7 +94,7 @@ def scene_amplitude(kind: str, looks: int, rng: np.random.Generator) -> tuple[ND
         clutter = (physics.sea if kind == "sea" else physics.grass)(shape, radar, rng)
 
     kinds = SHIPS if kind == "sea" else VEHICLES
-    found: Boxes = []
+    found: Found = []
     taken = height > 0
     for _ in range(int(rng.integers(2, 9))):
         target = kinds[rng.integers(len(kinds))]
@@ -108,7 +109,8 @@ def scene_amplitude(kind: str, looks: int, rng: np.random.Generator) -> tuple[ND
         solid = physics.target_height(target, centre, azimuth, radar, shape)
         clutter[solid > 0] *= 0.5
         height = np.maximum(height, solid)
-        found.append((target, physics.target_box(target, centre, azimuth, radar)))
+        points = physics.target_points(target, centre, azimuth, radar)
+        found.append((target, physics.bounding_box(points), physics.oriented_box(points, azimuth)))
     return physics.image(response, clutter, height, radar, rng), found
 
 
@@ -139,7 +141,7 @@ def write_scenes(folder: Path, per_part: dict[str, int], looks: int, seed: int) 
             name = f"{number:04d}_{kind}.png"
             Image.fromarray(scene).save(folder / "images" / part / name)
             images.append({"id": number + 1, "file_name": name, "width": SCENE, "height": SCENE})
-            for target, box in found:
+            for target, box, corners in found:
                 x, y, width, height = (round(float(v), 1) for v in box)
                 annotations.append(
                     {
@@ -147,6 +149,7 @@ def write_scenes(folder: Path, per_part: dict[str, int], looks: int, seed: int) 
                         "image_id": number + 1,
                         "category_id": CATEGORIES.index(target.category) + 1,
                         "bbox": [x, y, width, height],
+                        "segmentation": [[round(float(v), 1) for v in corners.flat]],
                         "area": round(width * height, 1),
                         "iscrowd": 0,
                         "type": target.name,
@@ -197,8 +200,9 @@ def draw_classes(path: Path, looks: int, seed: int) -> None:
     for axis, kind in zip(scenes.subplots(1, 3), KINDS, strict=True):
         scene, found = make_scene(kind, looks, generator(seed, "figure", kind))
         axis.imshow(scene, cmap="gray", vmin=0, vmax=255)
-        for target, (x, y, width, height) in found:
+        for target, (x, y, width, height), corners in found:
             axis.add_patch(Rectangle((x, y), width, height, fill=False, color="tab:orange"))
+            axis.add_patch(Polygon(corners, fill=False, color="tab:blue"))
             axis.text(x, y - 4, target.name, color="tab:orange", fontsize=8)
         axis.set(title=f"{kind}, {len(found)} targets", xticks=[], yticks=[])
     figure.savefig(path, dpi=80)

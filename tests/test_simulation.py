@@ -113,12 +113,36 @@ def test_boxes_hold_what_shines():
         kind = simulate.KINDS[number % 3]
         scene, found = simulate.make_scene(kind, 4, np.random.default_rng(number))
         assert found
-        for target, (x, y, width, height) in found:
+        for target, (x, y, width, height), _ in found:
             assert min(x, y) >= 0
             assert max(x + width, y + height) <= simulate.SCENE
             inside = scene[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1]
             assert inside.max() > np.percentile(scene, 98), (kind, target.name)
             assert width * height < (2.6 * target.radius / (3.0 if kind == "sea" else 0.2)) ** 2
+
+
+def test_oriented_boxes_lie_along_the_heading():
+    """The front is where a target is shifted to when it moves ahead; the box holds all points, and touches four."""
+    sensor, target, azimuth = Radar(), VEHICLES[2], np.radians(160.0)
+    points = radar.target_points(target, (50.0, 40.0), azimuth, sensor)
+    corners = radar.oriented_box(points, azimuth)
+    ahead = radar.place(np.array([1.0, 0.0]), azimuth)[::-1]
+    left = radar.place(np.array([0.0, 1.0]), azimuth)[::-1]
+    front_left, front_right, rear_right, rear_left = corners
+    for start, end, side in (
+        (rear_left, front_left, ahead),
+        (rear_right, front_right, ahead),
+        (front_right, front_left, left),
+    ):
+        assert (end - start) / np.linalg.norm(end - start) == pytest.approx(side)
+    length, width = (np.linalg.norm(corner - front_left) * sensor.spacing for corner in (rear_left, front_right))
+    assert 9.6 < length < 10.5  # hull and barrel, and some layover
+    assert 3.6 < width < 4.6
+    for axis in (ahead, left):
+        assert (corners @ axis).min() == pytest.approx((points @ axis).min())
+        assert (corners @ axis).max() == pytest.approx((points @ axis).max())
+    low, high = points.min(axis=0), points.max(axis=0)
+    assert radar.bounding_box(points) == (*low, *(high - low))
 
 
 def command(folder, *arguments):

@@ -2,10 +2,13 @@
 
 import csv
 import io
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
@@ -61,20 +64,53 @@ def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
     return written
 
 
-def rows(found: Detections) -> list[tuple[str, float, list[float]]]:
-    """List class, score and box [x1, y1, x2, y2] of each target."""
+@dataclass(frozen=True)
+class Row:
+    """A target: its class, its score, its corners (x, y), one after the other, and its numbers as a file has them."""
+
+    name: str
+    score: float
+    corners: list[tuple[float, float]]
+    numbers: list[float]
+
+    @property
+    def hull(self) -> tuple[float, float, float, float]:
+        """The upright box around it: x1, y1, x2, y2."""
+        x, y = zip(*self.corners, strict=True)
+        return min(x), min(y), max(x), max(y)
+
+
+def rows(found: Detections) -> list[Row]:
+    """List the targets. Their numbers are those of `columns`, and the area of an oriented box is w * h of them."""
+    boxes = found.boxes.double()
+    if found.are_oriented:
+        boxes[:, 4] = boxes[:, 4].rad2deg()
     names = [found.classes[label] for label in found.labels.tolist()]
-    return list(zip(names, found.scores.tolist(), found.boxes.tolist(), strict=True))
+    corners = [[(x, y) for x, y in each] for each in found.corners.tolist()]
+    return [Row(*each) for each in zip(names, found.scores.tolist(), corners, boxes.tolist(), strict=True)]
+
+
+def columns(found: Detections) -> list[str]:
+    """Name the numbers of a target: in pixels, and the angle of the side w in degrees, clockwise from the x axis."""
+    return ["x", "y", "w", "h", "angle"] if found.are_oriented else ["x1", "y1", "x2", "y2"]
 
 
 def write_coco(path: Path, scene: Scene, found: Detections) -> None:
-    """Write COCO's form: an annotation file with a `score` per box; category k + 1 is the config's class k."""
+    """Write COCO's form: an annotation file with a `score` per box; category k + 1 is the config's class k.
+
+    An oriented box is the polygon in `segmentation`, and `bbox` the upright one around it.
+    """
     ids = {name: i for i, name in enumerate(found.classes, start=1)}
     annotations = []
-    for number, (name, score, (x1, y1, x2, y2)) in enumerate(rows(found), start=1):
+    for number, row in enumerate(rows(found), start=1):
+        x1, y1, x2, y2 = row.hull
         box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
-        about = {"id": number, "image_id": 1, "category_id": ids[name], "iscrowd": 0}
-        annotations.append(about | {"bbox": box, "area": round(box[2] * box[3], 2), "score": round(score, 4)})
+        about: dict[str, Any] = {"id": number, "image_id": 1, "category_id": ids[row.name], "iscrowd": 0}
+        about |= {"bbox": box, "area": round(box[2] * box[3], 2), "score": round(row.score, 4)}
+        if found.are_oriented:
+            about["area"] = round(row.numbers[2] * row.numbers[3], 2)
+            about["segmentation"] = [[round(value, 2) for corner in row.corners for value in corner]]
+        annotations.append(about)
     image = {"id": 1, "file_name": scene.path.name, "width": scene.width, "height": scene.height}
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     content = {"images": [image], "annotations": annotations, "categories": categories}
@@ -82,30 +118,48 @@ def write_coco(path: Path, scene: Scene, found: Detections) -> None:
 
 
 def write_csv(path: Path, scene: Scene, found: Detections) -> None:
-    """Write a line per target: class, score, and the box in pixels."""
+    """Write a line per target: class, score, and the numbers of its box."""
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(["class", "score", "x1", "y1", "x2", "y2"])
-    for name, score, box in rows(found):
-        table.writerow([name, f"{score:.4f}", *(f"{value:.2f}" for value in box)])
+    table.writerow(["class", "score", *columns(found)])
+    for row in rows(found):
+        table.writerow([row.name, f"{row.score:.4f}", *(f"{value:.2f}" for value in row.numbers)])
     write_text(path, text.getvalue())
 
 
 def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
-    """Write polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008)."""
+    """Write polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008).
+
+    Oriented boxes have `heading`, of the longer side, in degrees clockwise from north, from 0 to 180 (a box does not
+    tell the bow from the stern), and `length` and `width` in metres.
+    """
     features = []
-    for name, score, (x1, y1, x2, y2) in rows(found):
-        ring = scene.map_coordinates([(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)])
-        properties = {
-            "class": name,
-            "score": round(score, 4),
-            "pixels": [round(value, 2) for value in (x1, y1, x2, y2)],
+    for row in rows(found):
+        ring = scene.map_coordinates([*row.corners, row.corners[0]])
+        properties: dict[str, Any] = {
+            "class": row.name,
+            "score": round(row.score, 4),
+            "pixels": [round(value, 2) for value in row.numbers],
         }
+        if found.are_oriented:
+            properties |= lie_of(scene, row.corners)
         geometry = {"type": "Polygon", "coordinates": [[list(point) for point in ring]]}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
     crs = {"type": "name", "properties": {"name": scene.crs}}
     content = {"type": "FeatureCollection", "crs": crs, "features": features}
     write_json(path, content)
+
+
+def lie_of(scene: Scene, corners: list[tuple[float, float]]) -> dict[str, float]:
+    """Give heading, length and width of an oriented box on the ground; nothing where the map is not of the Earth."""
+    first, second, third, _ = scene.metres(corners)
+    width, length = sorted([second - first, third - second], key=np.linalg.norm)
+    figures = {
+        "heading": round(float(np.degrees(np.arctan2(*length)) % 180), 1),
+        "length": round(float(np.linalg.norm(length)), 2),
+        "width": round(float(np.linalg.norm(width)), 2),
+    }
+    return figures if np.isfinite(list(figures.values())).all() else {}
 
 
 def write_picture(path: Path, scene: Scene, found: Detections) -> None:
@@ -116,11 +170,14 @@ def write_picture(path: Path, scene: Scene, found: Detections) -> None:
     pen = ImageDraw.Draw(picture)
     colours = [tuple(int(255 * value) for value in colour) for colour in mpl.color_sequences["tab10"]]
     font = font_for("".join(found.classes))
-    for label, (name, score, box) in zip(found.labels.tolist(), rows(found), strict=True):
+    for label, row in zip(found.labels.tolist(), rows(found), strict=True):
         colour = colours[label % len(colours)]
-        x1, y1, x2, y2 = (value * scale for value in box)
-        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
-        text, place = f"{drawable(name, font)} {score:.2f}", (x1, max(0, y1 - 15))
+        x1, y1, x2, y2 = (value * scale for value in row.hull)
+        if found.are_oriented:
+            pen.polygon([(x * scale, y * scale) for x, y in row.corners], outline=colour, width=2)
+        else:
+            pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        text, place = f"{drawable(row.name, font)} {row.score:.2f}", (x1, max(0, y1 - 15))
         pen.rectangle(pen.textbbox(place, text, font=font), fill=(0, 0, 0))
         pen.text(place, text, fill=colour, font=font)
     content = io.BytesIO()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.transform import AffineTransformer, GCPTransformer
+from rasterio.warp import transform as to_system
 
 from saratrx import sar_files, sar_image
 from saratrx.errors import first_line
@@ -18,6 +20,7 @@ from saratrx.sar_files.raster import GeoTiff
 
 log = get_logger(__name__)
 
+EQUATOR, ECCENTRICITY = 6378137.0, 0.0818191908426  # of WGS 84: the radius in m
 LARGEST_DEGREES = (360.001, 90.001)  # of a longitude, as some count it, and a latitude; a pixel's edge may round
 
 
@@ -66,6 +69,22 @@ class Scene:
             return list(points)
         columns, rows = zip(*points, strict=True)
         return list(zip(*self.mapping.xy(rows, columns, offset="ul"), strict=True))
+
+    def metres(self, points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+        """Points in pixels (x, y), close to each other -> how far (east, north) of the first they are in metres [n, 2].
+
+        By WGS 84; NaN where the map is not of the Earth.
+        """
+        x, y = zip(*self.map_coordinates(points), strict=True)
+        try:
+            longitude, latitude = np.radians(to_system(self.crs, "EPSG:4326", x, y)[:2])
+        except Exception as error:  # GDAL raises anything at all
+            log.warning("%s: its map coordinates are none of the Earth: %s", self.path, first_line(error))
+            return np.full((len(points), 2), np.nan)
+        curvature = 1 - ECCENTRICITY**2 * np.sin(latitude[0]) ** 2
+        east = (longitude - longitude[0]) * np.cos(latitude[0]) * EQUATOR / curvature**0.5
+        north = (latitude - latitude[0]) * EQUATOR * (1 - ECCENTRICITY**2) / curvature**1.5
+        return np.stack([east, north], axis=1)
 
     def overview_size(self, side: int) -> tuple[int, int]:
         """Height and width of the overview."""

@@ -21,11 +21,14 @@ from hivit_det.data_sets import annotation_sets, check_heads, classes_of
 from hivit_det.exact_boxes import keep_boxes_exact
 from hivit_det.loading import reading_of
 from hivit_det.runner import refusal
+from hivit_det.running import has_oriented_boxes
 from hivit_det.scenes.merge import cut_by_window
 from hivit_det.scenes.merge import merge as merge_windows
+from hivit_det.scenes.merge_oriented import longer_side_first, merge_oriented, upright
 from hivit_det.scenes.scene import Scene
 from hivit_det.scenes.second_look import second_looks
 from hivit_det.weights import load_detector
+from mmcv_stand_in.rotated_boxes import corners as corners_of_oriented
 from saratrx.errors import InputError, first_line, raise_problems
 from saratrx.sar_image import max_pixels
 
@@ -38,7 +41,8 @@ MAX_WINDOWS = 1_000_000  # of a scene: of 1,024 px, enough for 700,000 x 700,000
 class Detections:
     """Targets of a scene: `boxes` float32 [N, 4] as x1, y1, x2, y2 in its pixels, by falling score.
 
-    `scores` float32 [N] in [0, 1]; `labels` int64 [N], numbers in `classes`.
+    Oriented ones are [N, 5], as `hivit_det.rotated` says. `scores` float32 [N] in [0, 1]; `labels` int64 [N], numbers
+    in `classes`.
     """
 
     boxes: torch.Tensor
@@ -48,6 +52,18 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def are_oriented(self) -> bool:
+        """Whether the boxes have an angle."""
+        return self.boxes.shape[1] == 5
+
+    @property
+    def corners(self) -> torch.Tensor:
+        """Corners [N, 4, 2] of the boxes, one after the other around each."""
+        if self.are_oriented:
+            return corners_of_oriented(self.boxes.double())
+        return self.boxes[:, [0, 1, 0, 3, 2, 3, 2, 1]].reshape(-1, 4, 2)
 
     def of_classes(self, names: Sequence[str]) -> "Detections":
         """Keep those of some classes."""
@@ -73,6 +89,8 @@ class SceneDetector:
 
     """
 
+    is_oriented = False
+
     def __init__(self, cfg: Config, checkpoint: str | Path, device: str | torch.device) -> None:
         init_default_scope("mmdet")
         try:
@@ -87,7 +105,7 @@ class SceneDetector:
         self.classes = tuple(classes_of(cfg.test_dataloader.dataset))
         check_heads(model, self.classes)
         load_detector(model, checkpoint, self.classes, reading_of(cfg.test_dataloader))
-        self.cfg, self.has_worked = cfg, False
+        self.cfg, self.has_worked, self.is_oriented = cfg, False, has_oriented_boxes(cfg)
         self.device = torch.device(device)
         self.model = revert_sync_batchnorm(model).to(self.device).eval()
         keep_boxes_exact(self.model)  # under autocast, too
@@ -116,6 +134,7 @@ class SceneDetector:
             score: targets below are dropped (and below the config's own threshold, 0.05 as published).
             nms: of boxes of one class that overlap by more, the best stays.
             merge: of a target that no window shows whole, "union" joins the pieces, and "best" keeps the largest.
+                Oriented boxes stay pieces.
             amp: compute in bfloat16 where it is accurate enough.
             progress: show a bar.
 
@@ -133,7 +152,7 @@ class SceneDetector:
         ):
 
             def look(places: list[Corner]) -> tuple[torch.Tensor, ...]:
-                found = [nothing()]
+                found = [nothing(5 if self.is_oriented else 4)]
                 for windows, looked_at in read_ahead(scene, places, size, batch):
                     if windows:
                         found += self.detect_in_windows(scene, windows, score)
@@ -141,23 +160,27 @@ class SceneDetector:
                 return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
             found = look(places)
-            boxes, scores, labels, frames = found[0].clone(), *found[1:]
+            shown, scores, labels, frames = upright(found[0], found[3]), *found[1:]
+            boxes = shown.clone()
             kept = merge_windows(boxes, scores, labels, frames, extent, nms)
-            cut = kept[cut_by_window(found[0], frames, extent)[kept]]
+            cut = kept[cut_by_window(shown, frames, extent)[kept]]
             again = second_looks(boxes[cut], size, overlap, extent)
             if again:
                 bar.total += len(again)
                 seen = look(again)
-                is_whole = ~cut_by_window(seen[0], seen[3], extent)
+                is_whole = ~cut_by_window(upright(seen[0], seen[3]), seen[3], extent)
                 found = tuple(torch.cat([first, second[is_whole]]) for first, second in zip(found, seen, strict=True))
-        if again or merge == "best":
+        if self.is_oriented:
+            boxes, scores, labels, frames = longer_side_first(found[0]), *found[1:]
+            kept = merge_oriented(boxes, scores, labels, frames, extent, nms)
+        elif again or merge == "best":
             boxes, scores, labels, frames = found
             kept = merge_windows(boxes, scores, labels, frames, extent, nms, merge)
         return Detections(boxes[kept], scores[kept], labels[kept], self.classes)
 
     @torch.inference_mode()
     def detect_in_windows(self, scene: Scene, windows: list[Placed], score: float) -> list[tuple[torch.Tensor, ...]]:
-        """Boxes in pixels of the scene, scores, labels, and the window [N, 4] of each, for every window."""
+        """Boxes [N, 4] or [N, 5] in pixels of the scene, scores, labels, and the window [N, 4] of each, by window."""
         inputs = []
         for _, image in windows:
             values = np.repeat(image[..., None], 3, axis=2)
@@ -179,7 +202,8 @@ class SceneDetector:
             corner = torch.tensor([left, top, left, top], dtype=torch.float32)
             height, width = image.shape
             frame = corner + torch.tensor([0, 0, width, height])
-            found.append((targets.bboxes + corner, targets.scores, targets.labels, frame.expand(len(targets), 4)))
+            shift = torch.tensor([left, top, 0, 0, 0], dtype=torch.float32) if self.is_oriented else corner
+            found.append((targets.bboxes + shift, targets.scores, targets.labels, frame.expand(len(targets), 4)))
         return found
 
 
@@ -248,6 +272,6 @@ def read_ahead(
             yield windows, len(group)
 
 
-def nothing() -> tuple[torch.Tensor, ...]:
-    """Boxes, scores, labels and windows of no target."""
-    return torch.empty(0, 4), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, 4)
+def nothing(numbers: int) -> tuple[torch.Tensor, ...]:
+    """Boxes of so many numbers, scores, labels and windows of no target."""
+    return torch.empty(0, numbers), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, 4)

@@ -1,0 +1,9 @@
+# SSDD: ships with oriented boxes. No published figure of this detector.
+_base_ = [
+    "../_base_/rotated_fcos_hivit.py",
+    "../_base_/schedule.py",
+    "../_base_/sets/SSDD_rotated.py",
+    "../_base_/rotated_runtime.py",
+]
+
+model = dict(bbox_head=dict(num_classes=1))
