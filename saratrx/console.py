@@ -57,6 +57,7 @@ COMMANDS = {
     "detect-test": Command("detection/tools/test.py", "test a detector"),
     "scene": Command("detection/huge_image_infer.py", "find targets in scenes of any size"),
     "export": Command("saratrx.export", "write an encoder in the layout of timm and Hugging Face"),
+    "visualize": Command("saratrx.visualize", "draw what an encoder makes of images"),
     "models": Command("saratrx.models", "list the sizes of HiViT, and the configs that belong to each"),
     "doctor": Command("saratrx.doctor", "say what is installed, what computes, and what is slow and why"),
 }
