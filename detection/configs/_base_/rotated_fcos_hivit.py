@@ -42,6 +42,15 @@ model = dict(
             type="mmrotate.PSCCoder", angle_version="le90", dual_freq=False, num_step=3
         ),  # as three phases
         bbox_coder=dict(type="mmrotate.DistanceAnglePointCoder", angle_version="le90"),
+        init_cfg=dict(
+            type="Normal",
+            layer="Conv2d",
+            std=0.01,
+            override=[
+                dict(type="Normal", name="conv_cls", std=0.01, bias_prob=0.01),
+                dict(type="Normal", name="conv_reg", std=0.01, bias=2.5),  # 12 px; at 0 a box would begin with 1 px
+            ],
+        ),
         loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
         loss_bbox=dict(type="GaussianDivergenceLoss", loss_weight=1.0),
         loss_angle=dict(type="L1Loss", loss_weight=0.5),  # a nearly round box alone tells nothing of its angle
