@@ -195,7 +195,8 @@ def test_a_detector_learns_and_finds(name):
     model.test_cfg.score_thr = 0.0
     with torch.no_grad():
         first, _ = model(**batch, mode="predict")
-    assert first.pred_instances.bboxes.shape == (100, 5)
+    assert first.pred_instances.bboxes.shape[1:] == (5,)
+    assert 1 <= len(first.pred_instances) <= 100
     assert first.pred_instances.bboxes[:, 4].abs().max() <= np.pi / 2
 
 
