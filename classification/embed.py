@@ -17,6 +17,7 @@ from hivit_cls.plugins import import_plugins
 from saratrx.command_line import option, parse
 from saratrx.cores import share_cores
 from saratrx.errors import InputError, exit_on_input_error, interrupt_ends_at_once
+from saratrx.files import refused_if_unwritable
 from saratrx.reporting import print_any_name
 
 
@@ -55,17 +56,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         from dassl.utils import reading_of  # noqa: PLC0415
         from hivit_cls import embedding  # noqa: PLC0415
         from hivit_cls.encoder import refuse_bad_encoder  # noqa: PLC0415
-        from hivit_cls.settings import write_settings  # noqa: PLC0415
+        from hivit_cls.settings import holds_run, write_settings  # noqa: PLC0415
         from hivit_cls.unlabelled import find_all, split_readable  # noqa: PLC0415
         from saratrx.output_folder import claimed  # noqa: PLC0415
 
     refuse_bad_encoder(cfg)
+    if holds_run(options.output_dir):
+        raise InputError(f"--output-dir {options.output_dir}: holds a run of train.py; choose another folder")
     paths = find_all(options.images)
     with claimed(options.output_dir, "--output-dir") as folder:
         readable, wrong = split_readable(paths, reading_of(cfg))
         if not readable:
             raise InputError(f"none of {len(paths)} images can be read: {next(iter(wrong.values()))}")
         features = embedding.embed(cfg, readable)
+        with refused_if_unwritable(folder):
+            (folder / embedding.FEATURES).unlink(missing_ok=True)  # never beside the settings of another encoder
         write_settings(cfg)
         embedding.write(folder, readable, features)
         print(f"wrote {folder}/features.npy, {len(features):,} images of {features.shape[1]} features, and images.csv")

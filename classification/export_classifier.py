@@ -53,11 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from dassl.utils import reading_of  # noqa: PLC0415
         from hivit_cls.prediction import Whole, load_trained  # noqa: PLC0415
         from hivit_cls.settings import refuse_other_weights  # noqa: PLC0415
-        from saratrx.onnx_file import write_onnx  # noqa: PLC0415
+        from saratrx.onnx_file import import_runtime, write_onnx  # noqa: PLC0415
 
+    import_runtime()
     refuse_other_weights(cfg, options.run)
-    try_writing(options.folder, "FOLDER")
     trainer = load_trained(cfg, options.run)
+    try_writing(options.folder, "FOLDER")
     generator = torch.Generator().manual_seed(0)
     examples = [torch.rand(number, 1, *cfg.INPUT.SIZE, generator=generator) for number in (2, 3)]
     version = write_onnx(Whole(trainer).eval(), options.folder / "model.onnx", examples, ("probabilities",), free=(0,))

@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         from hivit_cls.unlabelled import find_all, split_readable  # noqa: PLC0415
         from saratrx.output_folder import claimed  # noqa: PLC0415
 
+    refuse_other_weights(cfg, options.run)
     paths = find_all(options.images)
     with claimed(options.output_dir, "--output-dir") as folder:
-        refuse_other_weights(cfg, options.run)
         readable, wrong = split_readable(paths, reading_of(cfg))
         if not readable:
             raise InputError(f"none of {len(paths)} images can be read: {next(iter(wrong.values()))}")

@@ -57,30 +57,41 @@ def main(argv: Sequence[str] | None = None) -> None:
         from hivit_cls import embedding, pictures  # noqa: PLC0415
         from hivit_cls.neighbours import nearest  # noqa: PLC0415
         from hivit_cls.settings import refuse_other_weights  # noqa: PLC0415
-        from hivit_cls.unlabelled import find_all  # noqa: PLC0415
+        from hivit_cls.unlabelled import find_all, split_readable  # noqa: PLC0415
         from saratrx.output_folder import claimed  # noqa: PLC0415
 
     known, memory = embedding.read(options.embedded)
     refuse_other_weights(cfg, options.embedded)
     paths = find_all(options.images)
     with claimed(options.output_dir, "--output-dir") as folder:
-        asked_features = embedding.embed(cfg, paths)
+        readable, wrong = split_readable(paths, reading_of(cfg))
+        if not readable:
+            raise InputError(f"none of {len(paths)} images can be read: {next(iter(wrong.values()))}")
+        asked_features = embedding.embed(cfg, readable)
+        if asked_features.shape[1] != memory.shape[1]:
+            raise InputError(
+                f"{options.embedded}: settings.yaml and features.npy do not fit together; run embed.py again"
+            )
         similarity, places = nearest(torch.from_numpy(memory), asked_features, options.top)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["image", "rank", "similar", "cosine"])
-        rows = []
-        for path, values, where in zip(paths, similarity.tolist(), places.tolist(), strict=True):
+        rows: list[list[tuple[str, str]]] = []
+        for path, values, where in zip(readable, similarity.tolist(), places.tolist(), strict=True):
             found = [(known[place], value) for place, value in zip(where, values, strict=True)]
             writer.writerows([path, rank, *each] for rank, each in enumerate(found, start=1))
-            there = [(name, f"{value:.2f}") for name, value in found if is_file(name)]
-            rows.append([(path, Path(path).name[:20]), *there[: DRAWN[1]]])
+            if len(rows) < DRAWN[0]:
+                near, _ = split_readable([name for name, _ in found[: DRAWN[1]]], reading_of(cfg))
+                captions = [(name, f"{value:.2f}") for name, value in found[: DRAWN[1]] if name in near]
+                rows.append([(path, Path(path).name[:20]), *captions])
         with refused_if_unwritable(folder):
             write_text(folder / "similar.csv", text.getvalue())
         title = f"images, and the most similar of {len(known):,} (cosine)"
-        figure = pictures.beside(rows[: DRAWN[0]], title, reading_of(cfg), centre_crop_of(cfg))
+        figure = pictures.beside(rows, title, reading_of(cfg), centre_crop_of(cfg))
         pictures.save(figure, folder / "similar.png")
         print(f"wrote {folder}/similar.csv and similar.png")
+        if wrong:
+            raise InputError(f"{len(wrong)} of {len(paths)} images cannot be read: {'; '.join(wrong.values())[:500]}")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error, first_line
 from saratrx.files import is_folder, refused_if_unwritable, write_text
+from saratrx.reporting import print_any_name
 
 COLOURS = ("#000000", "#999999", "#E69F00", "#56B4E9", "#0072B2", "#D55E00")  # apart for the colour-blind
 MARKERS = "osv^Dx"
@@ -63,22 +64,28 @@ def read_rows(path: Path) -> list[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for label, shots, mean, deviation in csv.reader(file, delimiter="\t"):
-                rows.setdefault(label, Row(label, {})).accuracy[shots] = (float(mean), float(deviation))
+                percent = float(mean), float(deviation)
+                if not all(0 <= value <= 100 for value in percent):
+                    raise ValueError(f"{label} has {mean} and {deviation}, which are no percentages")
+                rows.setdefault(label, Row(label, {})).accuracy[shots] = percent
+        if not rows:
+            raise ValueError("it has no rows")
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table: {first_line(error)}; run quickstart.sh again") from error
     return list(rows.values())
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read a log of one JSON object a line.
+def read_numbers(path: Path, *keys: str) -> list[tuple[float, ...]]:
+    """Read numbers from a log of one JSON object a line: of each that has the first key, the values of all keys.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is no such log.
 
     """
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [tuple(float(one[key]) for key in keys) for one in records if keys[0] in one]
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a log: {first_line(error)}; run quickstart.sh again") from error
 
 
@@ -90,9 +97,10 @@ def last_precision(folder: Path) -> tuple[float, float]:
 
     """
     for path in sorted(folder.glob("*/vis_data/scalars.json"), reverse=True):
-        found = [one for one in read_records(path) if "coco/bbox_mAP_50" in one]
+        found = read_numbers(path, "coco/bbox_mAP", "coco/bbox_mAP_50")
         if found:
-            return 100 * found[-1]["coco/bbox_mAP"], 100 * found[-1]["coco/bbox_mAP_50"]
+            mean, half = found[-1]
+            return 100 * mean, 100 * half
     raise InputError(f"{folder}: no validation in its logs; run quickstart.sh again")
 
 
@@ -107,12 +115,14 @@ def picture(path: Path, caption: str) -> str:
     """Read a PNG file as a figure.
 
     Raises:
-        InputError: if it is not there.
+        InputError: if it is not there, or no PNG.
 
     """
     try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.verify()
         return embedded(path.read_bytes(), caption)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:  # the second is Pillow's for a damaged PNG
         raise InputError(f"{path} cannot be read: {first_line(error)}; run quickstart.sh again") from error
 
 
@@ -132,10 +142,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def losses(path: Path) -> Figure:
     """Draw the loss of pre-training by epoch."""
-    records = [one for one in read_records(path) if "train_loss" in one]
+    found = read_numbers(path, "train_loss", "epoch")
+    if not found:
+        raise InputError(f"{path}: no loss in it; run quickstart.sh again")
+    loss, epoch = zip(*found, strict=True)
     figure = Figure(figsize=(6, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([one["epoch"] for one in records], [one["train_loss"] for one in records], color="#0072B2")
+    axes.plot(epoch, loss, color="#0072B2")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.grid(alpha=0.3)
     return figure
@@ -216,5 +229,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_any_name()
     with exit_on_input_error():
         main()

@@ -8,10 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from saratrx import __version__
-from saratrx.errors import InputError, exit_on_input_error
+from saratrx.errors import InputError, exit_on_input_error, interrupt_ends_at_once
+from saratrx.reporting import print_any_name
 
 TOP = Path(__file__).parents[1]
 USAGE = "usage: saratrx NAME [options of the command], or saratrx NAME --help"
@@ -64,7 +66,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Become the command that the first word of the command line (or of `argv`) names."""
+    """Become, or run, the command that the first word of the command line (or of `argv`) names."""
     words = list(sys.argv[1:] if argv is None else argv)
     with exit_on_input_error():
         if not words or words[0] in {"-h", "--help"}:
@@ -75,6 +77,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         if words[0] not in COMMANDS:
             raise InputError(f"{words[0][:60]}: no such command; saratrx alone lists them")
+        script = COMMANDS[words[0]].script
+        if script.startswith("saratrx."):
+            with interrupt_ends_at_once():  # with PyTorch, which takes seconds
+                module = import_module(script)
+            sys.argv = [script, *words[1:]]
+            print_any_name()
+            module.main()
+            return
         command = COMMANDS[words[0]].words()
         sys.stdout.flush()
         os.execv(command[0], [*command, *words[1:]])

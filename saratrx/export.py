@@ -22,9 +22,10 @@ from torch import nn
 from saratrx.checkpoint import encoder_weights, load_checkpoint, load_encoder, refuse_nonfinite, size_of
 from saratrx.command_line import option, parse
 from saratrx.errors import InputError, exit_on_input_error
-from saratrx.files import refused_if_unwritable, write_bytes, write_json
+from saratrx.files import refused_if_unwritable, try_writing, write_bytes, write_json
 from saratrx.hivit import SIZES, HiViTClassifier, default_cfgs
-from saratrx.onnx_file import write_onnx
+from saratrx.onnx_file import import_runtime, write_onnx
+from saratrx.reporting import print_any_name
 
 PATCH = 16  # px
 
@@ -74,10 +75,14 @@ def export(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict[str, Any]
         "model_args": {"img_size": side},
         "pretrained_cfg": known | {"input_size": (3, side, side), "num_classes": 0},
     }
-    with refused_if_unwritable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "model.safetensors", save(stored, metadata={"format": "pt"}))
-    write_json(folder / "config.json", config, indent=2)
+    path = folder / "model.safetensors"
+    if dtype != torch.float32 and path.is_file() and path.samefile(checkpoint):
+        raise InputError(f"FOLDER {folder}: holds {checkpoint} itself, which would lose digits; choose another folder")
+    try_writing(folder, "FOLDER")
+    with refused_if_unwritable(path):
+        write_bytes(path, save(stored, metadata={"format": "pt"}))
+    with refused_if_unwritable(folder / "config.json"):
+        write_json(folder / "config.json", config, indent=2)
     return config
 
 
@@ -114,6 +119,8 @@ def export_onnx(folder: Path, config: dict[str, Any]) -> int:
 def main() -> None:
     """Export and say what was written."""
     (options,) = parse((Options,), "Write an encoder in the layout of timm and Hugging Face.")
+    if options.onnx:
+        import_runtime()
     config = export(options.checkpoint, options.folder, torch.float16 if options.half else torch.float32)
     size = (options.folder / "model.safetensors").stat().st_size / 1e6
     if options.onnx:
@@ -123,5 +130,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_any_name()
     with exit_on_input_error():
         main()

@@ -9,6 +9,7 @@ more than of what is there. distance.png: how far from a place its attention lie
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from saratrx import sar_image
 from saratrx.checkpoint import encoder_weights, load_checkpoint, load_encoder, size_of
 from saratrx.command_line import between, option, parse
 from saratrx.errors import InputError, exit_on_input_error, raise_problems
-from saratrx.files import find_images, is_file, is_folder, refused_if_unwritable, try_writing
+from saratrx.files import find_images, is_file, is_folder, refused_if_unwritable, try_writing, write_bytes
 from saratrx.grey_scale import REMAPS, Remap
 from saratrx.hivit import SIZES, Attention, HiViT
 from saratrx.position import Grid
+from saratrx.reporting import print_any_name
 
 PATCH = 16  # px
 MOST = 6  # images
@@ -44,7 +46,7 @@ class Options:
     def __post_init__(self) -> None:
         problems = between(0, 2**14, middle=self.middle)
         problems += [
-            f"{path}: no such file or folder" for path in self.images if not (is_file(path) or is_folder(path))
+            f"images {path}: no such file or folder" for path in self.images if not (is_file(path) or is_folder(path))
         ]
         raise_problems(problems)
 
@@ -157,17 +159,24 @@ def draw_distances(attention: list[torch.Tensor], grid: Grid) -> Figure:
 def main() -> None:
     """Draw."""
     (options,) = parse((Options,), "Draw what an encoder makes of images.")
-    try_writing(options.output_dir, "--output_dir")
     model, side = load(options.checkpoint)
     paths, images = read(options, side)
+    try_writing(options.output_dir, "--output_dir")
     tokens, attention = look(model, images)
     grid = (side // PATCH, side // PATCH)
-    with refused_if_unwritable(options.output_dir):
-        draw_tokens(images, tokens, attention[-1], grid).savefig(options.output_dir / "tokens.png", dpi=100)
-        draw_distances(attention, grid).savefig(options.output_dir / "distance.png", dpi=100)
+    figures = {
+        "tokens.png": draw_tokens(images, tokens, attention[-1], grid),
+        "distance.png": draw_distances(attention, grid),
+    }
+    for name, figure in figures.items():
+        png = BytesIO()
+        figure.savefig(png, dpi=100)
+        with refused_if_unwritable(options.output_dir / name):
+            write_bytes(options.output_dir / name, png.getvalue())
     print(f"wrote {options.output_dir}/tokens.png, of {len(paths)} images, and distance.png")
 
 
 if __name__ == "__main__":
+    print_any_name()
     with exit_on_input_error():
         main()

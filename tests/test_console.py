@@ -1,8 +1,10 @@
 """`saratrx NAME` is the script of that name; `models` and `doctor` say what is true here."""
 
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +44,25 @@ def test_alone_it_lists_what_there_is():
     wrong = called("pretrian")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: pretrian: no such command; saratrx alone lists them\n"
+
+
+def test_ctrl_c_while_a_module_is_imported_ends_at_once(monkeypatch):
+    seen = []
+
+    def imported(name):
+        seen.append((name, signal.getsignal(signal.SIGINT)))
+        return SimpleNamespace(main=lambda: seen.append(sys.argv[1:]))
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(console, "import_module", imported)
+    monkeypatch.setattr(sys, "argv", ["saratrx"])
+    try:
+        console.main(["visualize", "a", "-b"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen[0][0] == "saratrx.visualize"
+    assert seen[0][1] is not signal.default_int_handler
+    assert seen[1] == ["a", "-b"]
 
 
 def test_without_the_stages_it_says_where_they_are(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """An encoder in the layout of timm and Hugging Face."""
 
 import json
+import os
 import runpy
 import sys
 
@@ -10,7 +11,7 @@ import torch
 
 from saratrx.checkpoint import load_checkpoint, load_encoder, save_checkpoint
 from saratrx.errors import InputError
-from saratrx.export import export, export_onnx
+from saratrx.export import export, export_onnx, main
 from saratrx.hivit import SIZES, HiViTClassifier
 from saratrx.onnx_file import write_onnx
 
@@ -56,10 +57,33 @@ def test_what_is_no_whole_encoder_is_refused(tmp_path, checkpoint):
 
 
 def test_command(tmp_path, checkpoint, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["export", str(checkpoint), str(tmp_path / "out"), "--half"])
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")  # need be no Unicode
+    monkeypatch.setattr(sys, "argv", ["export", str(checkpoint), folder, "--half"])
     monkeypatch.delitem(sys.modules, "saratrx.export")
     runpy.run_module("saratrx.export", run_name="__main__")
     assert "hivit_micro_patch16_224, 64 px" in capsys.readouterr().out
+
+
+def test_a_refusal_writes_nothing(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(sys, "argv", ["export", str(checkpoint), str(tmp_path / "out"), "--onnx"])
+    with pytest.raises(InputError, match="ONNX needs more packages"):
+        main()
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=r"FOLDER .* a file of that name is there"):
+        export(checkpoint, checkpoint, torch.float32)
+    (tmp_path / "out/config.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"config.json cannot be written"):
+        export(checkpoint, tmp_path / "out", torch.float32)
+
+
+def test_half_precision_never_replaces_what_it_is_made_from(tmp_path, checkpoint):
+    export(checkpoint, tmp_path, torch.float32)
+    own = tmp_path / "model.safetensors"
+    before = own.read_bytes()
+    with pytest.raises(InputError, match="which would lose digits"):
+        export(own, tmp_path, torch.float16)
+    assert own.read_bytes() == before
 
 
 def test_an_onnx_file_computes_the_same_at_other_sizes(tmp_path, checkpoint):

@@ -55,10 +55,17 @@ def test_it_holds_pictures_tables_and_commands(output):
     ("name", "content"),
     [
         ("classify/table.tsv", "label\tfive\n"),
+        ("classify/table.tsv", ""),
+        ("classify/table.tsv", "label\t5\t12.5\t-1\n"),
         ("pretrain/log.txt", "{torn"),
+        ("pretrain/log.txt", ""),
+        ("pretrain/log.txt", '{"train_loss": 1}\n'),
+        ("pretrain/log.txt", '"train_loss"\n'),
         ("simulated/classes.png", None),
+        ("simulated/classes.png", "no PNG"),
         ("commands.txt", None),
         ("detect/random/20260101_000000/vis_data/scalars.json", '{"loss": 1}\n'),
+        ("detect/random/20260101_000000/vis_data/scalars.json", '{"coco/bbox_mAP_50": 1, "coco/bbox_mAP": null}\n'),
     ],
 )
 def test_a_part_that_is_missing_or_damaged_is_named(name, content, output):

@@ -60,6 +60,14 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"tokens.png", "distance.png"}
     with pytest.raises(InputError, match="no such file or folder"):
         visualize.Options(tmp_path / "a.pth", (str(tmp_path / "none"),), tmp_path)
+    before = (tmp_path / "out/tokens.png").stat().st_ino
+    visualize.main()
+    assert (tmp_path / "out/tokens.png").stat().st_ino != before  # written in one step, not over the old one
+    for words[1:3] in ([str(tmp_path), str(tmp_path / "in")], [str(tmp_path / "a.pth"), str(tmp_path / "a.pth")]):
+        monkeypatch.setattr(sys, "argv", [*words[:-1], str(tmp_path / "other")])
+        with pytest.raises(InputError):
+            visualize.main()
+        assert not (tmp_path / "other").exists()
     save_checkpoint(tmp_path / "other.pth", model={"weight": torch.ones(2, 2)})
     with pytest.raises(InputError, match="is of no known size of HiViT"):
         visualize.load(tmp_path / "other.pth")

@@ -34,7 +34,10 @@ def embed(cfg: CfgNode, paths: Sequence[str]) -> torch.Tensor:
         raise InputError("INPUT.NO_TRANSFORM True: an encoder needs images of its size; leave it out")
     encoder = FrozenEncoder(cfg, choose_device("auto" if cfg.USE_CUDA else "cpu"))
     transform = build_transform(cfg, is_train=False, centre_crop=centre_crop_of(cfg))
-    return FeatureBank(encoder, cast(Transform, transform)).features([Datum(path) for path in paths])
+    try:
+        return FeatureBank(encoder, cast(Transform, transform)).features([Datum(path) for path in paths])
+    except FloatingPointError as error:
+        raise InputError(str(error)) from error
 
 
 def write(folder: Path, paths: Sequence[str], features: torch.Tensor) -> None:
@@ -61,11 +64,13 @@ def read(folder: Path) -> tuple[list[str], NDArray[np.float32]]:
 
     """
     try:
-        with (folder / IMAGES).open(encoding="utf-8", newline="") as file:
+        with (folder / IMAGES).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             paths = [row["image"] for row in csv.DictReader(file)]
-        features = np.load(folder / FEATURES, allow_pickle=False)
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise InputError(f"{folder} holds no features of embed.py: {first_line(error)}") from error
-    if features.ndim != 2 or len(features) != len(paths) or features.dtype != np.float32:
+        # mapped, a file shorter than it says is refused before memory is asked for
+        features = np.array(np.lib.format.open_memmap(folder / FEATURES, mode="r"))
+    except Exception as error:  # NumPy's reader of a damaged head raises what Python's parser does
+        raise InputError(f"{folder} holds no features of embed.py: {first_line(error)}; run it again") from error
+    fits = features.ndim == 2 and len(features) == len(paths) > 0 and features.dtype == np.float32
+    if not fits or not all(paths) or not np.isfinite(features).all():
         raise InputError(f"{folder}: {IMAGES} and {FEATURES} do not fit together; run embed.py again")
     return paths, features

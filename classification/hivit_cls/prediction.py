@@ -20,6 +20,7 @@ from dassl.utils import reading_of, set_random_seed
 from hivit_cls import pictures
 from hivit_cls.neighbours import nearest
 from hivit_cls.pictures import short
+from hivit_cls.results import RESULTS, read_results
 from hivit_cls.trainers.base import FrozenTrainer, SarTrainer
 from saratrx.errors import InputError
 
@@ -68,15 +69,30 @@ def load_trained(cfg: CfgNode, run: str | Path) -> SarTrainer:
     """Build the trainer of a finished run with what it has learnt.
 
     Raises:
-        InputError: if its data set or its model is not there.
+        InputError: if its data set or its model is not there, or the data set has other classes now.
 
     """
     set_random_seed(max(cfg.SEED, 0))
     trainer = build_trainer(cfg)
     if not isinstance(trainer, SarTrainer):
         raise InputError(f"{run}: was trained by {cfg.TRAINER.NAME}, which is none of this project's trainers")
+    refuse_other_classes(trainer.lab2cname, run)
     trainer.load_model(str(run))
     return trainer
+
+
+def refuse_other_classes(names: dict[int, str], run: str | Path) -> None:
+    """Raise an InputError if the classes of a data set, by label, are not those that a run was tested on."""
+    path = Path(run, RESULTS)
+    results = read_results(path) or {"classes": []}
+    try:
+        for each in results["classes"]:
+            if names.get(each["label"], "") != each["name"]:
+                raise InputError(
+                    f"{path} names class {each['label']} {each['name']}; the data set has changed: train again"
+                )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: train again, or take another run") from error
 
 
 class Whole(nn.Module):

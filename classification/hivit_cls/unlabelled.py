@@ -18,7 +18,7 @@ def find_all(paths: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if not is_folder(path) and not is_file(path):
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"images {path}: no such file or folder")
         found |= dict.fromkeys(find_images(path, "images") if is_folder(path) else [path])
     return list(found)
 

@@ -1,6 +1,8 @@
 """embed.py keeps what the trainers compute; similar.py finds an image among itself and others."""
 
 import csv
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,48 @@ def test_images_that_cannot_be_read_are_named_and_lose_nothing(root, checkpoint,
     assert len(features) == 1
 
 
+def test_names_that_are_no_unicode_are_found_again(root, tmp_path):
+    named = os.fsdecode(os.fsencode(tmp_path) + b"/a,\xff\n.jpeg")
+    Path(named).write_bytes(next((root / "MSTAR_EOC1").rglob("*.jpeg")).read_bytes())
+    embed.main(["--images", named, "--output-dir", str(tmp_path / "out"), "MODEL.BACKBONE.NAME", "raw_pixels"])
+    assert embedding.read(tmp_path / "out")[0] == [named]
+
+
+def test_what_is_not_similar_for_damage_is_told_and_loses_nothing(embedded, root, tmp_path):
+    folder, good, bad = tmp_path / "embedded", next((root / "MSTAR_EOC1/TEST").rglob("*.jpeg")), tmp_path / "bad.jpeg"
+    shutil.copytree(embedded, folder)
+    bad.write_bytes(good.read_bytes()[:300])
+    paths, _ = embedding.read(folder)
+    (folder / "images.csv").write_text("\n".join(["image", *[str(bad)] * len(paths)]) + "\n")  # changed since
+    with pytest.raises(InputError, match=r"1 of 2 images cannot be read: .*bad.jpeg"):
+        similar.main([str(folder), str(bad), str(good), "--output-dir", str(tmp_path / "out"), "--top", "99"])
+    with (tmp_path / "out/similar.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [str(good)] * len(paths)
+    assert (tmp_path / "out/similar.png").is_file()
+
+
+def test_a_run_is_not_written_over(finished, root, checkpoint):
+    before = (finished / "settings.yaml").read_bytes()
+    with pytest.raises(InputError, match=r"holds a run of train.py"):
+        embed.main(words(root / "MSTAR_EOC1/TRAIN", finished, checkpoint))
+    assert (finished / "settings.yaml").read_bytes() == before
+
+
+def test_old_features_never_stand_beside_new_settings(root, tmp_path, monkeypatch):
+    call = ["--images", str(root), "--output-dir", str(tmp_path), "USE_CUDA", "False", "MODEL.BACKBONE.NAME"]
+    embed.main([*call, "raw_pixels"])
+    monkeypatch.setattr(embedding, "write", lambda *_: None)  # killed before
+    embed.main([*call, "hog"])
+    with pytest.raises(InputError, match="holds no features"):
+        embedding.read(tmp_path)
+
+
+def test_features_that_are_not_finite_are_told_in_a_sentence(root, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(FrozenEncoder, "pooled", lambda self, images: images.flatten(1) / 0)
+    with pytest.raises(InputError, match="features are not finite"):
+        embed.main(words(root / "MSTAR_EOC1/TRAIN", tmp_path / "out", checkpoint))
+
+
 def test_wrong_folders(embedded, root, checkpoint, tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         embed.main(words(tmp_path / "none", tmp_path / "out", checkpoint))
@@ -100,6 +144,46 @@ def test_a_damaged_folder_is_refused(name, embedded, root, tmp_path):
     (folder / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="damaged"):
         similar.main([str(folder), str(root), "--output-dir", str(tmp_path / "out")])
+
+
+HEAD = b"\x93NUMPY\x01\x00\x76\x00"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04",
+        HEAD + b"((((" + b"\n" * 114,
+        HEAD + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 99999999999), }".ljust(117) + b"\n",
+    ],
+    ids=["empty", "archive", "head", "torn"],
+)
+def test_what_is_no_array_is_refused(content, tmp_path):
+    (tmp_path / "images.csv").write_text("image\na.png\n")
+    (tmp_path / "features.npy").write_bytes(content)
+    with pytest.raises(InputError, match="holds no features"):
+        embedding.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "features"),
+    [("image\n", np.zeros((0, 2))), ("image\na\n", np.full((1, 2), np.nan)), ("x,image\na\n", np.zeros((1, 2)))],
+    ids=["nothing", "not finite", "torn row"],
+)
+def test_names_and_features_that_do_not_fit_are_refused(names, features, tmp_path):
+    (tmp_path / "images.csv").write_text(names)
+    np.save(tmp_path / "features.npy", features.astype(np.float32))
+    with pytest.raises(InputError, match=r"do not fit together|holds no features"):
+        embedding.read(tmp_path)
+
+
+def test_features_of_another_width_are_refused(embedded, root, tmp_path):
+    folder = tmp_path / "embedded"
+    shutil.copytree(embedded, folder)
+    np.save(folder / "features.npy", np.zeros((len(embedding.read(folder)[0]), 33), np.float32))
+    with pytest.raises(InputError, match=r"settings.yaml and features.npy do not fit together"):
+        similar.main([str(folder), str(next(root.rglob("*.jpeg"))), "--output-dir", str(tmp_path / "out")])
 
 
 def test_pickles_are_not_read(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_images_that_cannot_be_read_are_named_and_lose_nothing(finished, tmp_pat
         predict.main([str(finished), str(bad), "--output-dir", str(tmp_path / "other")])
 
 
-def test_wrong_calls(finished, root, tmp_path):
+def test_wrong_calls(finished, root, tmp_path, monkeypatch):
     out = ["--output-dir", str(tmp_path / "out")]
     for words, sentence in (
         ([str(tmp_path / "none"), str(root)], "no such folder; name one that train.py wrote"),
@@ -101,6 +102,11 @@ def test_wrong_calls(finished, root, tmp_path):
             predict.main([*words, *out])
     with pytest.raises(InputError, match="no folder of a run"):
         export_classifier.main([str(root), str(tmp_path / "exported")])
+    with pytest.raises(InputError, match="holds MSTAR_EOC1"):
+        export_classifier.main([str(finished), str(tmp_path / "exported"), "--root", str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match="ONNX needs more packages"):
+        export_classifier.main([str(finished), str(tmp_path / "exported")])
     assert not (tmp_path / "exported").exists()
 
 
@@ -112,9 +118,25 @@ def test_another_encoder_is_refused(finished, root, checkpoint, tmp_path):
     words = [str(finished), str(root), "--output-dir", str(tmp_path / "out")]
     with pytest.raises(InputError, match="is not the encoder that"):
         predict.main([*words, "--init-weights", str(other)])
+    assert not (tmp_path / "out").exists()
     moved = tmp_path / "moved.pth"
     shutil.copy(checkpoint, moved)
     predict.main([*words, "--init-weights", str(moved)])
+
+
+def test_a_data_set_with_other_classes_is_refused(finished, root, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    results = json.loads((run / "results.json").read_text())
+    results["classes"][2]["name"] = "renamed since"
+    damaged = results | {"classes": [{"label": []}]}
+    for content, sentence in (
+        (results, "names class 2 renamed since; the data set has changed"),
+        (damaged, "is damaged"),
+    ):
+        (run / "results.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=sentence):
+            predict.main([str(run), str(root), "--output-dir", str(tmp_path / "out")])
 
 
 def test_nearest_against_a_loop():
