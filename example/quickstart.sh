@@ -56,7 +56,7 @@ few_shots() {
         --seeds "$seeds" --shots "$shots" DATALOADER.NUM_WORKERS 0 "$@" > "$folder/log.txt"
     sed -n "s/.*_\([0-9al]*\)shots: accuracy \([0-9.]*\)% +- \([0-9.]*\)% over.*/$label\t\1\t\2\t\3/p" "$folder/log.txt" |
         sed 's/\tall\t/\t40\t/' | tee -a "$output/classify/table.tsv" |
-        awk -F '\t' '{ printf "%14s", $3 " +- " $4 } END { print "" }'
+        awk -F '\t' '{ printf "%14s", sprintf("%.1f +- %.1f", $3, $4) } END { print "" }'
 }
 weights=$top/example/weights/model.safetensors
 trained=$output/pretrain/checkpoint-$epochs.pth
@@ -80,7 +80,7 @@ for start in random shipped; do
     init=none
     [ $start = random ] || init=$weights
     mkdir -p "$output/detect/$start"
-    run "$top/detection/tools/train.py" "$config" --data-root "$scenes" --init-weights "$init" \
+    PYTHONWARNINGS=ignore run "$top/detection/tools/train.py" "$config" --data-root "$scenes" --init-weights "$init" \
         --work-dir "$output/detect/$start" --resume "${amp[@]}" \
         --cfg-options train_cfg.max_epochs="$rounds" train_cfg.val_interval="$rounds" \
         param_scheduler.1.end="$rounds" param_scheduler.1.T_max="$rounds" | tee "$output/detect/$start.log" |
