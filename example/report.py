@@ -11,6 +11,7 @@ import html
 import io
 import json
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -158,7 +159,7 @@ def curves(rows: list[Row]) -> Figure:
     """Draw accuracy by the number of chips of each class."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for row, colour, marker in zip(rows, COLOURS, MARKERS, strict=False):
+    for row, colour, marker in zip(rows, cycle(COLOURS), cycle(MARKERS), strict=False):  # these have no end
         means, deviations = zip(*row.accuracy.values(), strict=True)
         axes.errorbar(list(row.accuracy), means, deviations, label=row.label, color=colour, marker=marker, capsize=3)
     axes.set(xlabel="chips of each class", ylabel="accuracy, %")
