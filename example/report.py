@@ -31,7 +31,7 @@ img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { color: #555; fo
 table { border-collapse: collapse; }
 td, th { padding: 0.3rem 0.9rem; border-bottom: 1px solid #ddd; text-align: right; }
 td:first-child, th:first-child { text-align: left; }
-pre { background: #f4f4f4; padding: 0.8rem; overflow-x: auto; font-size: 0.8rem; }
+pre { background: #f4f4f4; padding: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.8rem; }
 """
 
 
