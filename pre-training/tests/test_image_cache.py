@@ -152,7 +152,7 @@ def test_of_two_processes_one_builds_and_a_killed_one_leaves_no_cache(tmp_path, 
     time.sleep(0.2)
     killed.kill()
     for process in both:
-        process.join(timeout=30)
+        process.join(timeout=120)
     assert [process.exitcode for process in both] == [0, 0]
     printed = capfd.readouterr().out
     assert printed.count("waiting for another process") == 2

@@ -161,7 +161,7 @@ raise SystemExit(3)
     assert len(workers) == min(2, len(os.sched_getaffinity(0)))
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         os.killpg(run.pid, number)
-    assert run.wait(timeout=30) == 3
+    assert run.wait(timeout=120) == 3
     assert not any(is_running(Path(f"/proc/{worker}")) for worker in workers)
 
 
