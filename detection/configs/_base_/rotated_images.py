@@ -11,7 +11,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     _base_.load,
-    dict(type="Resize", scale=(1333, 800), keep_ratio=True),
+    dict(type="Resize", scale=(1333, 800), keep_ratio=True, clip_object_border=False),
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]

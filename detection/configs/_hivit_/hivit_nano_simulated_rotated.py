@@ -12,7 +12,7 @@ model = dict(bbox_head=dict(num_classes=2))
 train_pipeline = [
     _base_.load,
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
-    dict(type="Resize", scale_factor=2.0),
+    dict(type="Resize", scale_factor=2.0, clip_object_border=False),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomQuarterTurn"),
     dict(type="RandomCrop", crop_size=(256, 256), bbox_clip_border=False),
@@ -20,7 +20,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     _base_.load,
-    dict(type="Resize", scale_factor=2.0),
+    dict(type="Resize", scale_factor=2.0, clip_object_border=False),
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
