@@ -140,7 +140,7 @@ def test_of_two_processes_one_builds_and_a_killed_one_leaves_no_cache(tmp_path, 
     fork = multiprocessing.get_context("fork")
     read = image_cache.sar_image.read
     with monkeypatch.context() as slow:
-        slow.setattr(image_cache.sar_image, "read", lambda path: (time.sleep(0.5), read(path))[1])
+        slow.setattr(image_cache.sar_image, "read", lambda path, **how: (time.sleep(0.5), read(path, **how))[1])
         killed = fork.Process(target=open_cache, args=(folder, paths))
         killed.start()
     deadline = time.monotonic() + 30
@@ -149,12 +149,16 @@ def test_of_two_processes_one_builds_and_a_killed_one_leaves_no_cache(tmp_path, 
     both = [fork.Process(target=open_cache, args=(folder, paths)) for _ in range(2)]
     for process in both:
         process.start()
-    time.sleep(0.2)
+    printed = ""
+    while printed.count("waiting for another process") < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+        printed += capfd.readouterr().out
+    assert killed.is_alive()
     killed.kill()
     for process in both:
         process.join(timeout=120)
     assert [process.exitcode for process in both] == [0, 0]
-    printed = capfd.readouterr().out
+    printed += capfd.readouterr().out
     assert printed.count("waiting for another process") == 2
     assert printed.count("built in") == 1
     assert not list(folder.glob("*.building"))
