@@ -73,9 +73,8 @@ echo "5/6 detecting in $output/detect: the same training from random weights and
 config=$top/detection/configs/_hivit_/hivit_nano_simulated_gfl.py
 scenes=$output/simulated/scenes
 amp=()
-"$python" - <<< 'import sys, torch
-fast = {"amx_bf16", "avx512_bf16"} & {name for name, is_there in torch.cpu.get_capabilities().items() if is_there}
-sys.exit(not (fast or torch.cuda.is_available()))' && amp=(--amp)
+"$python" - <<< 'import sys, torch; from saratrx.device import fast_bf16
+sys.exit(not (fast_bf16() or torch.cuda.is_available()))' && amp=(--amp)
 for start in random shipped; do
     init=none
     [ $start = random ] || init=$weights

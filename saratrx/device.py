@@ -59,6 +59,13 @@ def has_cuda() -> bool:
     return False
 
 
+def fast_bf16() -> str | None:
+    """Name the instructions by which this CPU multiplies matrices in bfloat16: AMX-BF16, AVX512-BF16; None if none."""
+    names = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}  # the faster first
+    capabilities = torch.cpu.get_capabilities()
+    return next((said for name, said in names.items() if capabilities.get(name)), None)
+
+
 def sign_of_gpu() -> str | None:
     """Name what says that this process should have a GPU; None if nothing does, or the user wants none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -101,7 +101,7 @@ def chips() -> Iterator[Finding]:
     """Tell what PyTorch computes on, and in which precision `--amp auto` does."""
     import torch  # noqa: PLC0415 -- only now is it known that it is there
 
-    from saratrx.device import has_cuda  # noqa: PLC0415
+    from saratrx.device import fast_bf16, has_cuda  # noqa: PLC0415
 
     try:
         found = has_cuda()
@@ -116,9 +116,8 @@ def chips() -> Iterator[Finding]:
         )
     if not found:
         yield Finding("GPU", "none: everything computes on the CPU; HiViT-N trains in minutes, HiViT-B in weeks")
-    capabilities = torch.cpu.get_capabilities()
-    fast = [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)]
-    precision = f"bf16 by {fast[0].replace('_', '-')}" if fast else "float32: it has no fast bf16"
+    fast = fast_bf16()
+    precision = f"bf16 by {fast}" if fast else "float32: it has no fast bf16"
     yield Finding("CPU", f"{available()} of {os.cpu_count()} cores for this process; {precision}")
     rate = products_per_second(torch.float32)
     parts = [f"{rate:.0f} GFLOP/s in float32"]

@@ -19,12 +19,13 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import feature_take_indices
 from torch import nn
 
+from saratrx.device import fast_bf16
 from saratrx.position import Grid, relative_position_index, resize_bias_table, resize_position_embedding
 
 INNER = 4  # a patch enters as a 4x4 inner grid of cells; each merge halves it: 4, 2, 1
 CELLS = INNER * INNER
 LAYER_NORM_EPS = 1e-6
-HAS_BF16_PRODUCTS = any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
+HAS_BF16_PRODUCTS = fast_bf16() is not None
 
 SIZES: dict[str, dict[str, Any]] = {  # the published ones; ours: micro for tests, 0.1 M, and nano, 3 M parameters
     "micro": {"embed_dim": 32, "depths": (1, 1, 2), "num_heads": 2},

@@ -99,6 +99,7 @@ def test_the_doctor_measures_this_machine(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["doctor"])
     monkeypatch.setattr(doctor, "SECONDS", 0.01)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # a GPU that PyTorch cannot use is a finding of its own
     monkeypatch.setattr(doctor, "available", lambda: 2)
     with pytest.raises(SystemExit) as ended:
         doctor.main()

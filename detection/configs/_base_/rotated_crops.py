@@ -1,9 +1,11 @@
-# Oriented boxes, crops at full resolution for training, whole images for testing: no image is resized.
+# Oriented boxes, crops for training, whole images for testing, all doubled: an overlap of half of a ship that is 5 px
+# wide leaves a pixel on either side.
 _base_ = "./rotated_images.py"
 
 train_pipeline = [
     _base_.load,
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
+    dict(type="Resize", scale_factor=2.0, clip_object_border=False),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomQuarterTurn"),
     dict(type="RandomCrop", crop_size=(256, 256), bbox_clip_border=False),
@@ -11,10 +13,10 @@ train_pipeline = [
 ]
 test_pipeline = [
     _base_.load,
-    dict(type="Resize", scale_factor=1.0, clip_object_border=False),
+    dict(type="Resize", scale_factor=2.0, clip_object_border=False),
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from saratrx.device import fast_bf16
+
 COMPILE_MODES: dict[str, dict[str, Any]] = {  # of --compile_mode: what torch.compile is given beside the model
     "default": {},
     "combo": {"options": {"combo_kernels": True}},  # independent small kernels in one launch
@@ -42,10 +44,9 @@ def resolve_amp(amp: str, device: torch.device) -> tuple[str, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "this GPU has bf16"
         return "off", "this GPU has no bf16"
-    capabilities = torch.cpu.get_capabilities()
-    found = [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)]
+    found = fast_bf16()
     if found:
-        return "bf16", f"this CPU has {found[0].upper().replace('_', '-')}"
+        return "bf16", f"this CPU has {found}"
     return "off", "this CPU has neither AVX512-BF16 nor AMX-BF16"
 
 
