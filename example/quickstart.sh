@@ -3,7 +3,7 @@
 # them, what it and the shipped weights (example/weights) are worth beside random ones, few labels given, and a detector
 # that starts from either, with pictures, on one page: report.html.
 #   bash example/quickstart.sh [--fast] [output folder, default example/output]
-# --fast is the same with less of everything, in a quarter of the time; its figures say little.
+# --fast is the same with less of everything, in a third of the time; its detectors find nothing yet.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 usage="usage: bash example/quickstart.sh [--fast] [output folder, default example/output]"
