@@ -7,6 +7,7 @@ threads in its teams than cores. So the spin is made short, and while threads of
 team is kept, which does nothing. The number of threads that compute stays as it is, and with it every result.
 """
 
+import atexit
 import math
 import os
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 SPINS = "10000"  # about a tenth of a millisecond; GNU's default is 300,000
 CHECK_SECONDS = 0.5
 CONTENDED, QUIET = 0.1, 0.03  # cores waited for, on average, from which a further team is kept, and below which not
+COMPUTING = threading.Lock()  # by a thread that is aborted, and the process with it, if Python ends meanwhile
 PROCESS, LIMITS = Path("/proc/self"), Path("/sys/fs/cgroup")  # where Linux tells of a process, and of a container
 
 
@@ -80,6 +82,7 @@ def share_cores() -> None:
 @cache  # once in a process
 def start_watching() -> None:
     """Let a thread `watch`."""
+    atexit.register(COMPUTING.acquire)
     threading.Thread(target=watch, name="watch of cores", daemon=True).start()
 
 
@@ -113,7 +116,8 @@ def seconds_waited(process: Path) -> dict[str, float]:
 
 def keep_team(released: threading.Event) -> None:
     """Make this thread the head of a team of its own until it is released."""
-    import torch  # noqa: PLC0415 -- somebody has imported it, or is about to be done
+    with COMPUTING:
+        import torch  # noqa: PLC0415 -- somebody has imported it, or is about to be done
 
-    torch.zeros(2**20).add_(1)  # long enough for all threads
+        torch.zeros(2**20).add_(1)  # long enough for all threads
     released.wait()

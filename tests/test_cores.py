@@ -136,3 +136,27 @@ print(until(before) - before)
 def test_a_team_has_threads_of_its_own():
     done = subprocess.run([sys.executable, "-c", TEAM], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "0"]
+
+
+ENDING = """
+import sys, threading, time, types
+from saratrx import cores
+
+begun = threading.Event()
+
+def zeros(count):
+    begun.set()
+    time.sleep(0.2)
+    print("computed", flush=True)
+    return types.SimpleNamespace(add_=print)
+
+sys.modules["torch"] = types.SimpleNamespace(zeros=zeros)
+cores.start_watching()
+threading.Thread(target=cores.keep_team, args=[threading.Event()], daemon=True).start()
+begun.wait()
+"""
+
+
+def test_python_does_not_end_while_a_thread_of_it_computes():
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "computed\n1\n", "")

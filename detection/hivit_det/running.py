@@ -21,6 +21,7 @@ from hivit_det.loading import set_reading, wrong_reading
 from hivit_det.temporary_folder import temporary_folder_named
 from saratrx.device import has_cuda
 from saratrx.errors import InputError, first_line, raise_problems
+from saratrx.process_groups import end_groups
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)
@@ -223,7 +224,7 @@ def processes(cfg: Config) -> Iterator[None]:
     """Join the processes that the launcher has started and leave them at the end.
 
     On GPUs MMEngine does it; without, where its way fails, the processes share this machine's CPU. What is wrong for
-    all is said by the first.
+    all is said by the first. The runner must be gone at the end, as `end_groups` says.
 
     Raises:
         InputError: if there are no GPUs, and the launcher is another than torchrun or the model has SyncBN.
@@ -252,8 +253,7 @@ def processes(cfg: Config) -> Iterator[None]:
             time.sleep(PATIENCE)
         raise
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        end_groups()
 
 
 def is_first_process() -> bool:

@@ -63,24 +63,34 @@ def test(run: RunOptions, tested: TestOptions) -> None:
     if tested.tta:
         flip_too(cfg)
     with processes(cfg), formatted_once():
-        runner = Run.from_cfg(cfg)
-        classes = classes_of(cfg.test_dataloader.dataset)
-        check_heads(bare(runner.model), classes)
-        costs = load_detector(bare(runner.model), tested.checkpoint, classes, reading_of(cfg.test_dataloader))
-        boxes = KeptBoxes(out_file_path=str(tested.out)) if tested.out else None
+        evaluate(cfg, run, tested)
+
+
+def evaluate(cfg: Config, run: RunOptions, tested: TestOptions) -> None:
+    """Test as a config says, in each of the processes; the first writes the results.
+
+    Raises:
+        InputError: for what the data or the checkpoint have wrong, or what cannot be written.
+
+    """
+    runner = Run.from_cfg(cfg)
+    classes = classes_of(cfg.test_dataloader.dataset)
+    check_heads(bare(runner.model), classes)
+    costs = load_detector(bare(runner.model), tested.checkpoint, classes, reading_of(cfg.test_dataloader))
+    boxes = KeptBoxes(out_file_path=str(tested.out)) if tested.out else None
+    if boxes:
+        runner.test_evaluator.metrics.append(boxes)
+    with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
+        scores = runner.test()
+    if is_main_process():
+        results = write_results(runner, scores, run, tested.checkpoint, costs)
         if boxes:
-            runner.test_evaluator.metrics.append(boxes)
-        with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
-            scores = runner.test()
-        if is_main_process():
-            results = write_results(runner, scores, run, tested.checkpoint, costs)
-            if boxes:
-                boxes.write(after=results)
-        refuse_missing_pictures(runner)
-        if is_main_process():
-            written = [results, tested.out, tested.show_dir]
-            scenes = f"next: python huge_image_infer.py {run.config} {tested.checkpoint} SCENE"
-            print(f"wrote {', '.join(str(path) for path in written if path)}; {scenes}", flush=True)
+            boxes.write(after=results)
+    refuse_missing_pictures(runner)
+    if is_main_process():
+        written = [results, tested.out, tested.show_dir]
+        scenes = f"next: python huge_image_infer.py {run.config} {tested.checkpoint} SCENE"
+        print(f"wrote {', '.join(str(path) for path in written if path)}; {scenes}", flush=True)
 
 
 def flip_too(cfg: Config) -> None:

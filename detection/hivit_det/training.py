@@ -64,14 +64,24 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
         else:
             start_weights(cfg, training.init_weights)
         with processes(cfg), formatted_once():
-            runner = Run.from_cfg(cfg)
-            check_heads(bare(runner.model), classes_of(cfg.train_dataloader.dataset))
             if checkpoint is None and training.resume:
                 print(f"{cfg.work_dir} has no checkpoint to resume; the training begins", flush=True)
-            with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
-                runner.train()
-            if is_main_process():
-                say_what_is_there(runner, run.config)
+            train_to_the_end(cfg, run.config)
+
+
+def train_to_the_end(cfg: Config, config: Path) -> None:
+    """Train as a config says, in each of the processes.
+
+    Raises:
+        InputError: for what the data or the checkpoint have wrong, or what cannot be written.
+
+    """
+    runner = Run.from_cfg(cfg)
+    check_heads(bare(runner.model), classes_of(cfg.train_dataloader.dataset))
+    with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
+        runner.train()
+    if is_main_process():
+        say_what_is_there(runner, config)
 
 
 def say_how_chosen(cfg: Config) -> None:

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from mmdet.visualization import DetLocalVisualizer
+from process_threads import check_groups_ended
 
 from hivit_det.scenes.scene import Scene
 from saratrx import sar_files
@@ -125,6 +126,7 @@ def play(words, cwd, environment, output):
     torch.set_num_threads(1)
     sys.argv = words
     runpy.run_path(str(STAGE / words[0]), run_name="__main__")
+    check_groups_ended()
 
 
 def run_two(script, *args, folder):

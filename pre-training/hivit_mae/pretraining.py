@@ -74,7 +74,7 @@ def run(options: Options) -> None:
         with lost_workers_named("--num_workers 0"):
             pretrain(options, processes, watchdog)
     except Preempted as error:
-        stopped = error
+        stopped = error.with_traceback(None)  # which would keep the model
     except NonFiniteLossError:
         if processes.is_main:  # which tells for all
             raise
@@ -84,6 +84,7 @@ def run(options: Options) -> None:
             watchdog.end_after_lost_connection(error)
         raise
     watchdog.close()  # not after an error: the others have to learn that this process is gone
+    del processes  # it has a group
     distributed.leave()
     if stopped:
         raise stopped

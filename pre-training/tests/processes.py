@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from process_threads import check_groups_ended
 from small_runs import SCRIPT, free_port
 
 # Forked from a process that has imported everything, a run starts seconds sooner
@@ -88,7 +89,12 @@ def play(script, arguments, environment, outputs):
     multiprocessing.set_start_method("fork", force=True)  # Python's own choice, for the loader's processes
     torch.set_num_threads(1)
     sys.argv = [script, *arguments]
-    runpy.run_path(script, run_name="__main__")
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if end.code in (None, 0, 75):
+            check_groups_ended()
+        raise
 
 
 def two(started, arguments, script=SCRIPT):

@@ -167,3 +167,22 @@ watchdog.end_after_lost_connection(RuntimeError("Connection closed by peer"))
     assert code == 1
     assert "process 1 on far: loading data" in message
     assert printed.startswith("read no progress for")
+
+
+def test_python_does_not_end_while_the_store_is_asked(ended):
+    """A thread that Python takes back control from while it ends aborts the process."""
+    code, printed, _ = ended("""
+import atexit, threading
+begun = threading.Event()
+watchdog = Watchdog(store, 1, 2, 1.0)
+def publish(**_):
+    begun.set()
+    time.sleep(0.3)
+    print("asked", flush=True)
+watchdog._publish = publish
+assert begun.wait(20)
+atexit._run_exitfuncs()
+print("Python ends", flush=True)
+time.sleep(0.5)
+""")
+    assert (code, printed) == (0, "asked\nPython ends")

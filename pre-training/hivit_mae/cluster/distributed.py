@@ -15,6 +15,7 @@ from torch.distributed.rendezvous import rendezvous as torch_rendezvous
 
 from saratrx.device import choose_device
 from saratrx.errors import InputError
+from saratrx.process_groups import end_groups
 
 Decision = TypeVar("Decision")
 # of a collective operation; the watchdog ends a hung run long before, and one process may be busy for long
@@ -132,10 +133,10 @@ def connect(processes: Processes) -> Processes:
 
 
 def leave() -> None:
-    """Leave the group, if there is one."""
+    """Leave the groups, if there are any; what holds one must be gone, as `end_groups` says."""
     if dist.is_initialized():
         dist.barrier()  # the process that hosts the store must not leave first
-        dist.destroy_process_group()
+    end_groups()
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

@@ -5,6 +5,7 @@ hours where one process may be saving to a slow disk. So each process has a thre
 store by which they met, that it lives and what it is doing. The main process judges; the others look at its verdict.
 """
 
+import atexit
 import json
 import os
 import socket
@@ -44,6 +45,7 @@ class Watchdog:
         self.beats, self.longest, self.last_beat = 0, 0.0, time.monotonic()
         self.verdict = ""  # why all processes end, once the main process has judged
         self.thread: threading.Thread | None = None
+        self.asking = threading.Lock()  # while the store is asked: Python must not end in it, which aborts the process
         if store is not None and seconds:
             self.store = store.clone()  # type: ignore[attr-defined]  # PyTorch's stub lacks it; a connection beside the main thread's
             self.store.set_timeout(timedelta(seconds=seconds))
@@ -54,6 +56,7 @@ class Watchdog:
             self.closing = threading.Event()
             self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self.thread.start()
+            atexit.register(self.asking.acquire)
 
     def beat(self, doing: str) -> None:
         """Tell that there was progress, and what comes next; all processes beat alike."""
@@ -113,7 +116,8 @@ class Watchdog:
         timer.daemon = True
         timer.start()
         try:
-            yield
+            with self.asking:
+                yield
         finally:
             timer.cancel()
 
