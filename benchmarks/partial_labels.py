@@ -33,7 +33,7 @@ TOP = Path(__file__).resolve().parents[1]
 KINDS = 3  # of scenes, which simulate.py makes in turn: grass, village, sea
 SOURCES = {"a": "vehicle", "b": "ship"}  # the class that each annotates
 WAYS = ("full", "unmasked", "masked")
-MASKED = 'model = dict(rpn_head=dict(type="PartialLabelsRPNHead"), roi_head=dict(type="PartialLabelsRoIHead"))'
+MASKED = 'model = dict(bbox_head=dict(type="PartialLabelsGFLHead"))'
 
 
 def run(script: str, *words: object) -> None:
@@ -92,11 +92,10 @@ def write_config(folder: Path, way: str, epochs: int) -> Path:
     """Write the config of one way of training."""
     annotations = "full" if way == "full" else "partial"
     annotated = {source: [name] for source, name in SOURCES.items()} if way == "masked" else None
-    steps = [3 * epochs // 4, max(epochs - 1, 1)]
     path = folder / f"{way}.py"
     path.write_text(
         f'''
-_base_ = "{TOP / "detection/configs/_hivit_/hivit_nano_simulated.py"}"
+_base_ = "{TOP / "detection/configs/_hivit_/hivit_nano_simulated_gfl.py"}"
 train_dataloader = dict(
     dataset=dict(
         data_root="{folder}/",
@@ -111,8 +110,8 @@ val_evaluator = dict(ann_file="{folder}/test.json")
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs={epochs}, val_interval={epochs})
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=20),
-    dict(type="MultiStepLR", begin=0, end={epochs}, by_epoch=True, milestones={steps}, gamma=0.1),
+    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=30),
+    dict(type="CosineAnnealingLR", begin=0, end={epochs}, T_max={epochs}, by_epoch=True, convert_to_iter_based=True),
 ]
 {MASKED if way == "masked" else ""}'''
     )
@@ -151,8 +150,8 @@ def main() -> None:
     """Make the data, train, test, and tell."""
     parser = Parser(description="What partial labels cost, and what heads that know of them save.")
     parser.add_argument("output", type=Path, metavar="OUTPUT_DIR", help="data and runs go there")
-    parser.add_argument("--strips", type=int, nargs=2, default=[24, 6], metavar="N", help="to train and to test")
-    parser.add_argument("--epochs", type=int, default=24, help="of each training")
+    parser.add_argument("--strips", type=int, nargs=2, default=[40, 10], metavar="N", help="to train and to test")
+    parser.add_argument("--epochs", type=int, default=40, help="of each training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each way")
     parser.add_argument("--weights", default=str(TOP / "example/weights/model.safetensors"), help="of the encoder")
     parser.add_argument("--json", type=Path, help="write the figures there too")

@@ -28,6 +28,7 @@ SCRIPTS = {  # and the words without which none of them does anything; {there} i
     "benchmarks/speckle_drift.py": ["{there}"],
     "benchmarks/survival.py": [],
     "benchmarks/targets.py": ["{there}", "{there}/new"],
+    "benchmarks/turned_set.py": ["{there}/a.pth", "{there}", "{there}/new"],
     "example/simulate.py": ["--output_dir", "{there}/new"],
     "example/fig_found.py": [
         "--truth",
@@ -51,6 +52,8 @@ WRONG = [  # script, words, and a part of the sentence
     ("benchmarks/fewshot.py", "{there}/a.pth {there} --seeds 0-99999999999", "--seeds 0-99999999999: too many"),
     ("benchmarks/fewshot.py", "{there}/a.pth {there} --plain_epochs 1", "--plain_epochs: invalid choice"),
     ("benchmarks/fewshot.py", "", "the following arguments are required"),
+    ("benchmarks/turned_set.py", "{there}/none.json {there} {there}/new", "none.json cannot be read"),
+    ("benchmarks/turned_set.py", "{there}/a.pth {there} {there}/new", "a.pth"),
     ("benchmarks/cpu_inference.py", "{there} {there}", "is no folder of saratrx.export"),
     ("benchmarks/cpu_inference.py", "{there} {there} --rounds 0", "--rounds 0: must be from 1"),
     ("benchmarks/loader.py", "--data_path {there}/none", "none: no such folder"),

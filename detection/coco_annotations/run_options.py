@@ -91,6 +91,7 @@ class TestOptions:
     checkpoint: Path = option(positional=True, help="of tools/train.py")
     out: Path | None = option(None, help="all boxes as a .pkl file, for MMDetection's analysis tools")
     show_dir: Path | None = option(None, help="the images with their boxes, below this folder")
+    mistakes: Path | None = option(None, help="false alarms, misses and confusions, listed and drawn, to this folder")
     tta: bool = option(False, help="test each image flipped, too")
 
     def __post_init__(self) -> None:

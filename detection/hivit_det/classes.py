@@ -19,6 +19,7 @@ from mmdet.evaluation.metrics import coco_metric
 from mmdet.registry import DATASETS, METRICS
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
+from numpy.typing import NDArray
 
 from coco_annotations.coco_json import read_coco
 from coco_annotations.sources import source_of
@@ -158,6 +159,16 @@ class CocoMetricByName(CocoMetric):
             if evaluation.params.iouType == "bbox" and evaluation.params.useCats:
                 self.note(evaluation)
         return rounded
+
+    @property
+    def annotations(self) -> COCO:
+        """The annotation file."""
+        return self._coco_api
+
+    def boxes_of(self, annotations: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Give annotated boxes by centre, sides and angle (0), [N, 5]."""
+        x, y, w, h = np.reshape([each["bbox"] for each in annotations], (-1, 4)).astype(float).T
+        return np.stack([x + w / 2, y + h / 2, w, h, np.zeros(len(x))], axis=1)
 
     def annotated_ids(self) -> dict[int, set[int]] | None:
         """Give the ids of the categories that each image annotates, by its id; None if the data set does not say."""

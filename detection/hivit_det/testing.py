@@ -14,8 +14,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from coco_annotations.run_options import RunOptions, TestOptions
+from hivit_det.classes import CocoMetricByName
 from hivit_det.data_sets import annotation_sets, check_data, check_heads, classes_of, say_reordered
 from hivit_det.loading import reading_of, three_channels
+from hivit_det.mistake_figures import write_mistakes
 from hivit_det.results import RESULTS, write_results
 from hivit_det.runner import Run, formatted_once
 from hivit_det.running import check_evaluator, has_oriented_boxes, processes, read_config
@@ -57,6 +59,8 @@ def test(run: RunOptions, tested: TestOptions) -> None:
     try_writing(cfg.work_dir, "--work-dir")
     if tested.out:
         try_writing(tested.out.parent, "--out")
+    if tested.mistakes:
+        try_writing(tested.mistakes, "--mistakes")
     if tested.show_dir:
         try_writing(tested.show_dir, "--show-dir")
         draw(cfg, tested.show_dir)
@@ -77,18 +81,20 @@ def evaluate(cfg: Config, run: RunOptions, tested: TestOptions) -> None:
     classes = classes_of(cfg.test_dataloader.dataset)
     check_heads(bare(runner.model), classes)
     costs = load_detector(bare(runner.model), tested.checkpoint, classes, reading_of(cfg.test_dataloader))
-    boxes = KeptBoxes(out_file_path=str(tested.out)) if tested.out else None
-    if boxes:
+    boxes = KeptBoxes(out_file_path=str(tested.out or "boxes.pkl"))
+    if tested.out or tested.mistakes:
         runner.test_evaluator.metrics.append(boxes)
     with refused_if_unwritable(cfg.work_dir), lost_workers_named(NO_WORKERS):
         scores = runner.test()
     if is_main_process():
         results = write_results(runner, scores, run, tested.checkpoint, costs)
-        if boxes:
+        if tested.out:
             boxes.write(after=results)
+        if tested.mistakes:
+            show_mistakes(runner, boxes, tested.mistakes, after=results)
     refuse_missing_pictures(runner)
     if is_main_process():
-        written = [results, tested.out, tested.show_dir]
+        written = [results, tested.out, tested.mistakes, tested.show_dir]
         scenes = f"next: python huge_image_infer.py {run.config} {tested.checkpoint} SCENE"
         print(f"wrote {', '.join(str(path) for path in written if path)}; {scenes}", flush=True)
 
@@ -142,6 +148,30 @@ class KeptBoxes(DumpDetResults):
             raise InputError(
                 f"--out {self.out_file_path} cannot be written: {first_line(error)}; the figures are in {after}"
             ) from error
+
+
+def show_mistakes(runner: Runner, boxes: KeptBoxes, folder: Path, after: Path) -> None:
+    """Write what was wrong to a folder.
+
+    Args:
+        runner: that has tested.
+        boxes: all that it has found.
+        folder: is there.
+        after: the file of the figures, which is there already.
+
+    Raises:
+        InputError: if the folder cannot be written to, or the config has no metric of boxes by name.
+
+    """
+    metrics = [each for each in runner.test_evaluator.metrics if isinstance(each, CocoMetricByName)]
+    if not metrics:
+        raise InputError(f"--mistakes: {runner.cfg.filename} has no test_evaluator of type CocoMetricByName")
+    try:
+        write_mistakes(folder, metrics[0], boxes.found, reading_of(runner.cfg.test_dataloader))
+    except OSError as error:
+        raise InputError(
+            f"--mistakes {folder} cannot be written: {first_line(error)}; the figures are in {after}"
+        ) from error
 
 
 @HOOKS.register_module()

@@ -47,7 +47,7 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
         scale_rate(cfg)
     if training.amp:
         use_mixed_precision(cfg)
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "NoteCosts"}]
+    add_hooks(cfg)
     with claimed(cfg.work_dir, "--work-dir") if is_first_process() else nullcontext():
         if validation.val_from_train:
             hold_out(cfg, validation.val_from_train)
@@ -67,6 +67,13 @@ def train(run: RunOptions, training: TrainOptions, validation: ValidationOptions
             if checkpoint is None and training.resume:
                 print(f"{cfg.work_dir} has no checkpoint to resume; the training begins", flush=True)
             train_to_the_end(cfg, run.config)
+
+
+def add_hooks(cfg: Config) -> None:
+    """Add the hooks of every training, whatever hooks a config has of its own."""
+    hooks = list(cfg.get("custom_hooks") or [])
+    there = {hook.get("type") for hook in hooks if isinstance(hook, dict)}
+    cfg.custom_hooks = hooks + [{"type": name} for name in ("SeedEachEpoch", "NoteCosts") if name not in there]
 
 
 def train_to_the_end(cfg: Config, config: Path) -> None:

@@ -54,13 +54,17 @@ def last_line(done):
     return done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("option", "reason"), [("--out", "No space left on device"), ("--show-dir", "Is a directory")])
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("--out", "No space left on device"), ("--show-dir", "Is a directory"), ("--mistakes", "Is a directory")],
+)
 def test_the_figures_are_kept_where_other_outputs_fail(config, trained, tmp_path, option, reason):
     place = tmp_path / "there.pkl"
     if option == "--out":
         place.symlink_to("/dev/full")
     else:
-        (place / "0_0.jpg").mkdir(parents=True)  # where a picture goes
+        for name in ("0_0.jpg", "mistakes.csv"):  # where a picture goes, and a list
+            (place / name).mkdir(parents=True)
     figures = tmp_path / "t/results.json"
     done = run_here("tools/test.py", config, trained[1], "--work-dir", tmp_path / "t", option, place)
     refused = f"{option} {place} cannot be written: {reason}; the figures are in {figures}"

@@ -274,12 +274,15 @@ def test_a_test_is_of_the_file_that_was_named(config, whole, tmp_path):
 
 
 def test_a_test_writes_boxes_and_pictures_and_flips(config, whole, tmp_path):
-    options = ["--out", tmp_path / "boxes.pkl", "--show-dir", tmp_path / "shown", "--tta", "--work-dir", tmp_path / "t"]
-    done = run_here("tools/test.py", config, whole / "epoch_2.pth", *options)
+    options = ["--out", tmp_path / "boxes.pkl", "--show-dir", tmp_path / "shown", "--mistakes", tmp_path / "wrong"]
+    done = run_here("tools/test.py", config, whole / "epoch_2.pth", *options, "--tta", "--work-dir", tmp_path / "t")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "boxes.pkl").stat().st_size > 100
     assert {path.name for path in (tmp_path / "shown").iterdir()} == {"0_0.jpg", "1_1.jpg"}
-    assert f"wrote {tmp_path}/t/results.json, {tmp_path}/boxes.pkl, {tmp_path}/shown; next: " in done.stdout
+    names = {"mistakes.csv", "precision_recall.png", "confusion.png", "false_alarms.png", "misses.png"}
+    assert {path.name for path in (tmp_path / "wrong").iterdir()} == names
+    written = ("t/results.json", "boxes.pkl", "wrong", "shown")
+    assert f"wrote {', '.join(f'{tmp_path}/{name}' for name in written)}; next: " in done.stdout
 
 
 def test_boxes_are_exact_under_mixed_precision(config):

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from detection_tools import Forked, run, run_here, run_two
+from detection_tools import STAGE, Forked, run, run_here, run_two
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from small_detector import write_small_detector
 
@@ -90,6 +91,24 @@ def test_a_killed_training_is_resumed_with_the_same_losses(folder, whole, tmp_pa
     expected, found = losses(whole[1]), losses(cut)
     assert len(expected) == 4
     assert found == expected
+
+
+def test_a_training_with_averaged_weights_and_hooks_of_its_own_is_resumed_exactly(folder, tmp_path):
+    hooks = Config.fromfile(STAGE / "configs/_hivit_/hivit_base_SSDD_ema.py").custom_hooks
+    hooks[0]["momentum"] = 0.3  # in two steps an epoch
+    path = tmp_path / "averaged.py"
+    path.write_text(f"_base_ = '{folder / 'small.py'}'\ncustom_hooks = {hooks}\n")
+    done = run_here("tools/train.py", path, "--work-dir", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    cut = cut_after_one_epoch(tmp_path / "whole", tmp_path / "cut")
+    done = run_here("tools/train.py", path, "--work-dir", cut, "--resume")
+    assert done.returncode == 0, done.stderr
+    whole, resumed = (torch.load(run / "epoch_2.pth", weights_only=False) for run in (tmp_path / "whole", cut))  # ours
+    for name in ("state_dict", "ema_state_dict"):
+        assert all(torch.equal(value, resumed[name][key]) for key, value in whole[name].items())
+    average, last = whole["state_dict"], whole["ema_state_dict"]
+    assert not torch.equal(average["neck.fpn_convs.0.conv.weight"], last["module.neck.fpn_convs.0.conv.weight"])
+    assert read_detector(cut / "epoch_2.pth")["model"].keys() == average.keys()
 
 
 def test_mixed_precision_is_nearly_the_same(folder, whole, tmp_path):

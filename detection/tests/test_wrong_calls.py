@@ -190,6 +190,8 @@ CALLS = {
     "test: swapped": (TEST, ["weights.pth", "small.py"], "weights.pth: is no config, which ends in .py"),
     "test: out": (TEST, ["small.py", "weights.pth", "--out", "boxes.json"], "--out boxes.json: must be a file"),
     "test: out there": (TEST, ["small.py", "weights.pth", "--out", "text.py/b.pkl"], "--out text.py cannot be made"),
+    "test: mistakes there": (TEST, ["small.py", "weights.pth", "--mistakes", "text.py/m"],
+            "--mistakes text.py/m cannot be"),
     "test: shown there": (TEST, ["small.py", "weights.pth", "--show-dir", "text.py/s"],
             "--show-dir text.py/s cannot be"),
     "test: threshold": (TEST, ["small.py", "weights.pth", "--score-thr", "1"], "--score-thr"),

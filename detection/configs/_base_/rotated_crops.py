@@ -1,11 +1,10 @@
-# Oriented boxes, crops for training, whole images for testing, all doubled: an overlap of half of a ship that is 5 px
-# wide leaves a pixel on either side.
+# Oriented boxes, crops at full resolution for training, whole images for testing. (Resize by 1 copies an image, and is
+# what MMDetection's tools look for.)
 _base_ = "./rotated_images.py"
 
 train_pipeline = [
     _base_.load,
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
-    dict(type="Resize", scale_factor=2.0, clip_object_border=False),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomQuarterTurn"),
     dict(type="RandomCrop", crop_size=(256, 256), bbox_clip_border=False),
@@ -13,7 +12,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     _base_.load,
-    dict(type="Resize", scale_factor=2.0, clip_object_border=False),
+    dict(type="Resize", scale_factor=1.0, clip_object_border=False),
     dict(type="LoadAnnotations", with_bbox=True, box_type="rbox"),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]

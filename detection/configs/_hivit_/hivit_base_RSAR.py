@@ -1,6 +1,6 @@
 # RSAR: six kinds of targets with oriented boxes. No published figure of this detector.
 _base_ = [
-    "../_base_/rotated_fcos_hivit.py",
+    "../_base_/rotated_rtmdet_hivit.py",
     "../_base_/schedule.py",
     "../_base_/sets/RSAR.py",
     "../_base_/rotated_runtime.py",

@@ -1,6 +1,6 @@
 # SSDD: ships with oriented boxes. No published figure of this detector.
 _base_ = [
-    "../_base_/rotated_fcos_hivit.py",
+    "../_base_/rotated_rtmdet_hivit.py",
     "../_base_/schedule.py",
     "../_base_/sets/SSDD_rotated.py",
     "../_base_/rotated_runtime.py",

@@ -1,6 +1,6 @@
 # HiViT-N on the scenes of example/simulate.py with oriented boxes, for a CPU.
 _base_ = [
-    "../_base_/rotated_fcos_hivit_nano.py",
+    "../_base_/rotated_rtmdet_hivit_nano.py",
     "../_base_/schedule.py",
     "../_base_/sets/simulated_rotated.py",
     "../_base_/rotated_runtime.py",

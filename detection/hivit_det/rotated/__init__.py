@@ -13,6 +13,7 @@ from coco_annotations.installation import check_imports, check_installed
 check_installed("mmrotate")
 check_imports("mmrotate.models", "mmrotate.structures", "mmrotate.visualization")
 
+from hivit_det.rotated.angle import DoubleAngle as DoubleAngle
 from hivit_det.rotated.data import RandomQuarterTurn as RandomQuarterTurn
 from hivit_det.rotated.data import RotatedCocoByName as RotatedCocoByName
 from hivit_det.rotated.loss import GaussianDivergenceLoss as GaussianDivergenceLoss

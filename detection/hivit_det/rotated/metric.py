@@ -1,6 +1,6 @@
 """How well oriented boxes are found: COCO's figures and DOTA's, over exact overlaps of the oriented boxes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -104,6 +104,11 @@ class RotatedMetricByName(CocoMetricByName):
         """Keep the figures of an evaluation."""
         super().note(evaluation)
         self.dota = evaluation.dota()
+
+    def boxes_of(self, annotations: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Give annotated boxes, [N, 5]."""
+        boxes = [oriented_box(each.get("segmentation"), f"annotation {each['id']}") for each in annotations]
+        return np.reshape(boxes, (-1, 5)).astype(float)
 
     def xyxy2xywh(self, bbox: NDArray[np.float32]) -> Sequence[float]:
         """Give a box as it goes to the file of boxes: here it stays as it is."""

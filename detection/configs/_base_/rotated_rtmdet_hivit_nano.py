@@ -1,7 +1,8 @@
 # The same on HiViT-N, for a CPU: from stride 4 on, for targets of a few pixels; few channels; amplitude in [0, 1].
-_base_ = "./rotated_fcos_hivit.py"
+_base_ = "./rotated_rtmdet_hivit.py"
 
 find_unused_parameters = False
+norm = dict(num_groups=16)
 model = dict(
     data_preprocessor=dict(std=[255.0] * 3),
     backbone=dict(
@@ -15,12 +16,18 @@ model = dict(
         use_checkpoint=False,
         init_cfg=dict(checkpoint="checkpoint-8.pth"),
     ),
-    neck=dict(in_channels=[48, 96, 192, 192], out_channels=64, start_level=0, add_extra_convs=False, num_outs=4),
+    neck=dict(
+        in_channels=[48, 96, 192, 192],
+        out_channels=64,
+        start_level=0,
+        add_extra_convs=False,
+        num_outs=4,
+        norm_cfg=norm,
+    ),
     bbox_head=dict(
         in_channels=64,
         feat_channels=64,
-        stacked_convs=2,
-        strides=[4, 8, 16, 32],
-        regress_ranges=((-1, 32), (32, 64), (64, 128), (128, 1e8)),
+        norm_cfg=norm,
+        anchor_generator=dict(strides=[4, 8, 16, 32]),
     ),
 )
