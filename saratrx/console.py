@@ -57,6 +57,7 @@ COMMANDS = {
     "check-coco": Command("detection/tools/check_coco.py", "check annotations before training a detector"),
     "detect": Command("detection/tools/train.py", "train a detector"),
     "detect-test": Command("detection/tools/test.py", "test a detector"),
+    "export-detector": Command("detection/tools/export_detector.py", "write a one-stage detector as ONNX"),
     "scene": Command("detection/huge_image_infer.py", "find targets in scenes of any size"),
     "export": Command("saratrx.export", "write an encoder in the layout of timm and Hugging Face"),
     "visualize": Command("saratrx.visualize", "draw what an encoder makes of images"),

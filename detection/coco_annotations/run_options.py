@@ -12,6 +12,7 @@ from saratrx.files import is_file, is_folder
 from saratrx.grey_scale import Remap
 
 LARGEST_SEED = 2**32 - 1  # MMEngine gives it to NumPy
+LARGEST_SIDE = 4096  # px, of images of an exported detector, which looks at them whole
 SET_BY_LAUNCHER = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
 STARTED_BY = {"pytorch": "tools/dist_train.sh", "slurm": "tools/slurm_train.sh", "mpi": "mpirun"}
 
@@ -99,6 +100,20 @@ class TestOptions:
         if self.out is not None and (self.out.suffix not in (".pkl", ".pickle") or is_folder(self.out)):
             problems.append(f"--out {self.out}: must be a file that ends in .pkl, as in MMDetection")
         raise_problems(problems)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported."""
+
+    config: Path = option(positional=True, help="that the detector was trained with; it is Python and is run")
+    checkpoint: Path = option(positional=True, help="of tools/train.py")
+    folder: Path = option(positional=True, help="is made")
+    size: int = option(512, help="side of the images in pixels, a multiple of the detector's largest stride")
+
+    def __post_init__(self) -> None:
+        size = [] if 1 <= self.size <= LARGEST_SIDE else [f"--size {self.size}: must be from 1 to {LARGEST_SIDE}"]
+        raise_problems([*wrong_config(self.config), *missing_checkpoint(self.checkpoint), *size])
 
 
 def wrong_config(path: Path) -> list[str]:

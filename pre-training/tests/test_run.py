@@ -75,12 +75,10 @@ def test_killed_and_resumed_run_ends_as_if_it_had_never_stopped(images, plain_ru
     assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["checkpoint-7.pth", "checkpoint-8.pth"]
 
 
-@pytest.mark.parametrize("launcher", ["torch.distributed.launch", "torch.distributed.run"])
-def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_path, launcher):
+def test_two_processes_are_one_with_the_doubled_batch(images, plain_run, tmp_path):
+    """By the published command; torchrun is in test_many_processes.py."""
     output, _ = plain_run
-    start = ["-m", launcher, "--nproc_per_node", "2", "--master_port", free_port()]
-    if launcher == "torch.distributed.launch":
-        start.append("--use_env")
+    start = ["-m", "torch.distributed.launch", "--use_env", "--nproc_per_node", "2", "--master_port", free_port()]
     done = run(options(images, tmp_path, epochs=8, batch_size=4), start)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 8/8 done") == 1
