@@ -178,7 +178,7 @@ def config(name):
     return cfg
 
 
-@pytest.mark.parametrize("name", ["hivit_base_RSAR", "hivit_base_SSDD_rotated", "hivit_nano_simulated_rotated"])
+@pytest.mark.parametrize("name", ["hivit_base_RSAR", "hivit_nano_MSTAR_DET_rotated", "hivit_nano_simulated_rotated"])
 def test_a_detector_learns_and_finds(name):
     cfg = config(name)
     classes = cfg.train_dataloader.dataset.metainfo.classes

@@ -33,6 +33,7 @@ model = dict(
         feat_channels=256,
         stacked_convs=2,
         norm_cfg=norm,
+        act_cfg=dict(type="SiLU"),
         with_objectness=False,
         scale_angle=False,
         anchor_generator=dict(type="MlvlPointGenerator", offset=0.5, strides=[8, 16, 32, 64, 128]),
