@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ class Image:
     found: Boxes
     found_labels: NDArray[np.int64]
     scores: NDArray[np.float64]
+
+    @cached_property
+    def shared(self) -> NDArray[np.float64]:
+        """Overlap of each box that was found with each target, [N, M]."""
+        return overlaps(self.found, self.truths)
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def assign(image: Image, threshold: float) -> tuple[dict[int, int], dict[int, in
     By falling score, a box takes the target of its class that it overlaps most and that none has taken. Then, in the
     same way, those left take targets of other classes that are left: the second dict.
     """
-    shared = overlaps(image.found, image.truths)
+    shared = image.shared
     is_same = image.found_labels[:, None] == image.labels
     right: dict[int, int] = {}
     wrong: dict[int, int] = {}
@@ -149,7 +155,7 @@ def mistakes_of(images: Sequence[Image], threshold: float) -> list[Mistake]:
     """List all: false alarms and wrong classes by falling score, then misses, those first that nothing overlaps."""
     found, missed = [], []
     for image in images:
-        shared = overlaps(image.found, image.truths)
+        shared = image.shared
         right, wrong = assign(image, threshold)
         for i in np.flatnonzero(image.scores >= threshold):
             if i in right:
