@@ -3,7 +3,8 @@
     python huge_image_infer.py CONFIG CHECKPOINT scene.tif --output_dir found
     python huge_image_infer.py configs/_hivit_/hivit_base_SARDet.py epoch_36.pth *.tif --classes ship --device cuda:1
 
-For each scene it writes COCO JSON, CSV, a picture and, where the scene has map coordinates, GeoJSON.
+For each scene it writes COCO JSON, CSV, a picture and, where the scene has map coordinates, GeoJSON. The same command,
+given again after it was stopped, goes on from there.
 """
 
 import sys
@@ -28,6 +29,8 @@ def main() -> None:
     """Run over all scenes as the options say. PyTorch and MMDetection are imported when these are known to be right."""
     options, how = parse([SceneOptions, WindowOptions], "Find targets in scenes of any size.")
     try_writing(options.output_dir, "--output_dir")
+    if options.parquet:
+        try_writing(options.parquet.parent, "--parquet")
     import_or_exit("hivit_det.scenes.finding").find(options, how)
 
 

@@ -64,7 +64,8 @@ def read(path: str | Path, *, remap: Remap = "percentile", channel: str | int | 
     Args:
         path: the file.
         remap: how values of more than 8 bits become grey, see `GreyScale`.
-        channel: the one to use of several, by its name or number from 0, or "span", see `sar_files.SarImage.read`.
+        channel: the one to use of several, by its name or number from 0, or all as one: "span" or "max", see
+            `sar_files.SarImage.read`.
 
     Raises:
         ImageError: for a file that is missing, torn, empty, too large, of another kind, or that has several channels of

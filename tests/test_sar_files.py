@@ -15,7 +15,7 @@ import sar_writers
 import scipy.io
 from PIL import Image
 
-from saratrx import sar_files, sar_image
+from saratrx import grey_scale, sar_files, sar_image
 from saratrx.errors import InputError
 from saratrx.sar_files.limits import ImageError
 
@@ -405,6 +405,39 @@ def test_polarisations_are_chosen_or_joined(tmp_path, values):
     assert np.array_equal(sar_image.read(path, channel="span"), expected)
 
 
+@pytest.mark.parametrize("kind", ["float32", "uint16", "complex64"])
+def test_the_largest_of_all_bands(tmp_path, monkeypatch, kind):
+    """In windows, too, and in strips: the scale is one."""
+    turned = (COMPLEX[::-1] * 1.3) if kind == "complex64" else MAGNITUDE[::-1] * 1.3
+    values = np.stack([COMPLEX if kind == "complex64" else MAGNITUDE, turned]).astype(kind)
+    path = write(tmp_path / "a.tif", values, names=("VV", "VH"), blockysize=1)
+    largest = np.abs(values).max(axis=0)
+    assert (largest != np.abs(values[0])).any() and (largest != np.abs(values[1])).any()
+    with sar_files.open(path) as image:
+        assert np.allclose(image.read(channel="max"), largest, rtol=1e-6)
+        assert np.allclose(image.read(((3, 9), (2, 7)), "max"), largest[3:9, 2:7], rtol=1e-6)
+        assert not image.is_eight_bit("max")
+    expected = sar_image.to_uint8(largest)
+    monkeypatch.setattr(grey_scale, "STRIP_PIXELS", 3 * largest.shape[1])
+    assert np.array_equal(sar_image.read(path, channel="max"), expected)
+
+
+def test_the_largest_of_grey_values_is_taken_as_it_is(tmp_path):
+    grey = np.stack([GREY, GREY[::-1]])
+    assert np.array_equal(sar_image.read(write(tmp_path / "a.tif", grey), channel="max"), grey.max(axis=0))
+    named = write(tmp_path / "b.tif", grey, names=("max", "VV"))
+    assert np.array_equal(sar_image.read(named, channel="max"), GREY)
+
+
+def test_the_largest_is_no_data_where_any_band_has_none(tmp_path):
+    values = np.stack([MAGNITUDE, MAGNITUDE * 2])
+    values[0, :5], values[1, 5:9] = -9, -9
+    with sar_files.open(write(tmp_path / "a.tif", values, nodata=-9)) as image:
+        found = image.read(channel="max")
+    assert np.isnan(found[:9]).all()
+    assert np.allclose(found[9:], 2 * MAGNITUDE[9:])
+
+
 def test_texts_in_another_coding_do_no_harm(tmp_path):
     path = write(tmp_path / "a.tif", SIXTEEN, names=("ABCDEF",))
     path.write_bytes(path.read_bytes().replace(b"ABCDEF", b"\xe9\xff\xfe\xe9\xff\xfe"))
@@ -445,11 +478,12 @@ def test_a_small_file_that_says_it_is_large_takes_no_memory(tmp_path):
     refused(path, "200,000 x 200,000 pixels: more than SARATRX_MAX_PIXELS")
 
 
-def test_the_span_of_one_channel_is_the_channel(tmp_path):
+@pytest.mark.parametrize("channel", ["span", "max"])
+def test_the_span_of_one_channel_is_the_channel(tmp_path, channel):
     Image.fromarray(GREY).save(tmp_path / "a.png")
-    assert np.array_equal(sar_image.read(tmp_path / "a.png", channel="span"), GREY)
+    assert np.array_equal(sar_image.read(tmp_path / "a.png", channel=channel), GREY)
     np.save(tmp_path / "a.npy", COMPLEX)
-    reads_back(tmp_path / "a.npy", COMPLEX, channel="span")
+    reads_back(tmp_path / "a.npy", COMPLEX, channel=channel)
 
 
 def test_windows_need_no_more_than_themselves(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ def remap_option() -> Any:
 
 def channel_option() -> Any:
     """Declare the option `channel: str | None`, see `saratrx.sar_files.SarImage.read`."""
-    said = "the one to use of several: its name, its number from 0, or span, all of them as one"
+    said = "the one to use of several: its name, its number from 0, or all of them as one: span, or max"
     return option(None, metavar="NAME", help=said, default_text="the config's, else the only one")
 
 

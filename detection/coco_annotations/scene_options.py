@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ from coco_annotations.reading import channel_option, remap_option
 from coco_annotations.run_options import missing_checkpoint, wrong_config
 from saratrx.command_line import at_least, between, option
 from saratrx.errors import raise_problems
-from saratrx.files import is_file
+from saratrx.files import is_file, is_folder
 from saratrx.grey_scale import Remap
 
 LARGEST_WINDOW = 2**16  # px a side
@@ -27,6 +28,8 @@ class SceneOptions:
     classes: tuple[str, ...] | None = option(None, help="look for these alone", default_text="all of the config")
     remap: Remap | None = remap_option()  # noqa: RUF009 -- makes a field
     channel: str | None = channel_option()
+    wgs84: bool = option(False, help="GeoJSON in longitude and latitude (RFC 7946), not in the file's own coordinates")
+    parquet: Path | None = option(None, help="a file for the targets of all scenes in one table", metavar="FILE")
     device: str = option("auto", help="cuda, cuda:1, cpu, ...", default_text="a GPU if there is one")
 
     def __post_init__(self) -> None:
@@ -36,7 +39,15 @@ class SceneOptions:
             f"{stem}: several scenes have this name; give each an --output_dir" for stem in stems if stems[stem] > 1
         ]
         missing = [f"{path}: no such file; give the path of a scene" for path in self.scenes if not is_file(path)]
-        raise_problems(problems + (twice or missing))
+        raise_problems(problems + (twice or missing) + self.wrong_parquet())
+
+    def wrong_parquet(self) -> list[str]:
+        """Say why the one table cannot be written."""
+        if self.parquet is None:
+            return []
+        if find_spec("pyarrow") is None:
+            return ["--parquet needs the package pyarrow: pip install -e '.[parquet]', from the top of the project"]
+        return [f"--parquet {self.parquet}: is a folder; name a file"] if is_folder(self.parquet) else []
 
 
 @dataclass(frozen=True)

@@ -115,5 +115,8 @@ def wrong_reading(cfg: Config) -> list[str]:
     channels = {str(each["channel"]) for each in found if type(each["channel"]) not in (str, int, type(None))}
     return [
         *(f"remap={remap} of {cfg.filename}: unknown; choose one of {', '.join(REMAPS)}" for remap in sorted(remaps)),
-        *(f"channel={each} of {cfg.filename}: must be a name, a number from 0, or span" for each in sorted(channels)),
+        *(
+            f"channel={each} of {cfg.filename}: must be a name, a number from 0, span or max"
+            for each in sorted(channels)
+        ),
     ]

@@ -64,6 +64,7 @@ def write(path, values=TWO):
     [
         ("a.tif", "VV"),
         ("a.tif", "span"),
+        ("a.tif", "max"),
         ("a.npz", 1),
         ("a.png", None),
         ("a.npy", None),
@@ -137,7 +138,7 @@ def test_several_bands_are_refused_with_their_names(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["LoadImageFromFile", "LoadSarImage"])
-@pytest.mark.parametrize(("name", "channel"), [("a.tif", "VV"), ("a.png", None), ("a.017", None)])
+@pytest.mark.parametrize(("name", "channel"), [("a.tif", "VV"), ("a.tif", "max"), ("a.png", None), ("a.017", None)])
 def test_the_loading_transform_reads_so(tmp_path, kind, name, channel):
     path = write(tmp_path / name)
     init_default_scope("mmdet")
@@ -207,7 +208,7 @@ def test_what_a_config_cannot_read_is_told_before_it_runs(small, tmp_path):
     with pytest.raises(InputError, match=r"remap=dB of .*small.py: unknown; choose one of percentile, .*, pedf"):
         opened(small, "--cfg-options", "test_dataloader.dataset.pipeline.0.remap=dB")
     cfg.test_dataloader.dataset.pipeline[0].channel = ["VV"]
-    assert wrong_reading(cfg) == [f"channel=['VV'] of {cfg.filename}: must be a name, a number from 0, or span"]
+    assert wrong_reading(cfg) == [f"channel=['VV'] of {cfg.filename}: must be a name, a number from 0, span or max"]
     (tmp_path / "small.py").write_text(re.sub("LoadSarImage|saratrx", "LoadImageFromFile", text_of(cfg)))
     with pytest.raises(InputError, match=r"--remap --channel: .*small.py loads no image by saratrx; write dict"):
         opened(tmp_path, "--remap", "sqrt", "--channel", "VV")
@@ -249,7 +250,7 @@ def test_scenes_are_read_as_the_config_says_unless_the_command_does(small, tmp_p
         caplog.clear()
     done = run_here("huge_image_infer.py", *start, path, "--channel", "HV", "--output_dir", "none", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == f"error: {path} has no channel HV; it has VH, VV, or 0 to 1, or span\n"
+    assert done.stderr == f"error: {path} has no channel HV; it has VH, VV, or 0 to 1, or span, or max\n"
     assert not (tmp_path / "none").is_dir() or not list((tmp_path / "none").iterdir())
     done = run_here("huge_image_infer.py", *start, path, "--remap", "dB", cwd=tmp_path)
     assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ import rasterio
 import torch
 from PIL import Image
 from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
 from rasterio.transform import Affine, rowcol
 
+from coco_annotations.scene_options import WindowOptions
 from hivit_det.scenes import detection_files
+from hivit_det.scenes.finding import find_in
 from hivit_det.scenes.scene import open_scene
 from hivit_det.scenes.windows import Detections
 from saratrx import sar_image
@@ -117,6 +121,12 @@ def detections(*boxes):
     )
 
 
+def geojson(folder, path, found, **how):
+    """What the GeoJSON file of found targets holds."""
+    written = detection_files.write_all(folder, open_scene(path), found, **how)
+    return json.loads(next(file for file in written if file.suffix == ".geojson").read_text())
+
+
 def test_geojson_maps_back_onto_the_pixels(tmp_path):
     turned = UTM["transform"] @ Affine.rotation(30)
     boxes = [(3.0, 5.0, 20.0, 11.0), (40.5, 30.25, 60.0, 69.0)]
@@ -187,6 +197,75 @@ def test_control_points_are_map_coordinates_too(tmp_path):
     assert scene.crs == "EPSG:4326"
     [(x, y)] = scene.map_coordinates([(20.0, 30.0)])
     assert np.allclose((x, y), (10.23, 49.4), atol=1e-4)
+
+
+def test_control_points_of_an_affine_map_lead_where_it_does(tmp_path):
+    """For corners of boxes, and for heading, length and width of oriented ones."""
+    affine = Affine(10, 0, 500000, 0, -10, 4000000) @ Affine.rotation(20)
+    paths = [write_tiff(tmp_path / "affine.tif", GREY, crs="EPSG:32650", transform=affine)]
+    paths.append(write_tiff(tmp_path / "points.tif", GREY))
+    grid = [(column, row) for row in (0, 35, 70) for column in (0, 30, 60, 90)]
+    points = [GroundControlPoint(row, column, *(affine @ (column, row))) for column, row in grid]
+    with rasterio.open(paths[1], "r+") as file:
+        file.gcps = (points, "EPSG:32650")
+    oriented = detections((45, 35, 40, 8, 0.3), (20.5, 30.25, 8, 12, -1))
+    for found in (detections((3.0, 5.0, 20.0, 11.0), (40.5, 30.25, 60.0, 69.0)), oriented):
+        one, other = (geojson(tmp_path / path.stem, path, found)["features"] for path in paths)
+        for first, second in zip(one, other, strict=True):
+            corners = [np.array(each["geometry"]["coordinates"]) for each in (first, second)]
+            assert np.abs(corners[0] - corners[1]).max() < 1e-5  # m
+            assert first["properties"] == second["properties"]
+    assert {"heading", "length", "width"} <= second["properties"].keys()
+
+
+def test_rational_polynomials_are_map_coordinates_at_their_own_height(tmp_path, caplog):
+    """Of a map that is known: 1e-4 degrees a pixel at the height of the offset, and shifted above it."""
+    one, line, sample = ([1.0 if i == n else 0.0 for i in range(20)] for n in (0, 2, 1))
+    line[3] = 5.0  # of the height
+    rpcs = RPC(
+        height_off=120, height_scale=500, lat_off=50, lat_scale=0.01, line_off=34.5, line_scale=-100,
+        long_off=10, long_scale=0.01, samp_off=44.5, samp_scale=100,
+        line_num_coeff=line, line_den_coeff=one, samp_num_coeff=sample, samp_den_coeff=one,
+    )  # fmt: skip
+    path = write_tiff(tmp_path / "scene.tif", GREY)
+    with rasterio.open(path, "r+") as file:
+        file.rpcs = rpcs
+    assert not list(tmp_path.glob("scene*.txt"))
+    scene = open_scene(path)
+    assert (scene.crs, scene.ground) == ("EPSG:4326", 120)
+    points = [(45.0, 35.0), (0.0, 0.0), (90.0, 10.0)]  # RPCs count from the middle of the first pixel
+    expected = [(10 + (x - 45) * 1e-4, 50 - (y - 35) * 1e-4) for x, y in points]
+    assert np.allclose(scene.map_coordinates(points), expected, atol=1e-9)
+    (target,) = geojson(tmp_path / "out", path, detections((45, 35, 40, 8, 0)))["features"]
+    assert target["properties"]["heading"] == pytest.approx(90, abs=0.01)
+    assert target["properties"]["length"] == pytest.approx(40e-4 * 71_695.7, rel=1e-4)  # m a degree of longitude at 50
+    assert target["properties"]["width"] == pytest.approx(8e-4 * 111_229.0, rel=1e-4)
+    detector = SimpleNamespace(detect=lambda scene, **how: detections((3.0, 5.0, 20.0, 11.0)))
+    options = SimpleNamespace(output_dir=tmp_path, classes=None, wgs84=False)
+    for name in (path, write_tiff(tmp_path / "affine.tif", GREY, **UTM)):
+        find_in(open_scene(name), detector, options, WindowOptions(), {})
+    assert caplog.text.count("RPCs give its map coordinates") == 1
+    assert f"{path}: RPCs give its map coordinates, for ground at their own height, 120 m" in caplog.text
+
+
+def test_corners_in_geojson_lead_back_to_the_pixels_of_a_large_scene(tmp_path):
+    """To 1e-6 px of the corners that are found, 20,000 px from where the coordinates begin."""
+    path = tmp_path / "scene.tif"
+    transform = Affine(0.5, 0, 399960, 0, -0.5, 4400040) @ Affine.rotation(12)
+    about = {"width": 20_000, "height": 20_000, "count": 1, "dtype": "uint8", "tiled": True, "SPARSE_OK": "YES"}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32650", transform=transform, **about):
+        pass
+    low = np.random.default_rng(0).uniform(0, 19_900, (500, 2))
+    boxes = np.concatenate([low, low + 60], axis=1).astype(np.float32)
+    target = tmp_path / "targets.geojson"
+    detection_files.write_geojson(target, open_scene(path), detections(*boxes.tolist()))
+    rings = [each["geometry"]["coordinates"][0] for each in json.loads(target.read_text())["features"]]
+    x, y = np.array(rings).reshape(-1, 2).T
+    with rasterio.open(path) as file:
+        rows, columns = rowcol(file.transform, x, y, op=lambda value: value)
+    expected = boxes[:, [0, 1, 0, 3, 2, 3, 2, 1, 0, 1]].reshape(-1, 2)
+    found = np.stack([columns, rows], axis=1)
+    assert np.abs(found - expected).max() < 1e-6
 
 
 def test_files_hold_what_was_found(tmp_path):

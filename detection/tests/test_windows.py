@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import shapely.affinity
 import torch
-from detection_tools import MICRO, STAGE, run_here, scene_of
-from mmdet.registry import MODELS
+from detection_tools import run_here, scene_of
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from PIL import Image
+from random_detector import write_random_detector
 from torchvision.ops import batched_nms, box_iou
 
 from hivit_det.scenes import merge as merging
@@ -22,8 +21,6 @@ from hivit_det.scenes.second_look import second_looks
 from hivit_det.scenes.windows import SceneDetector, read_ahead, starts
 from saratrx.checkpoint import CheckpointError
 from saratrx.errors import InputError
-
-CONFIG = STAGE / "configs/_hivit_/hivit_tiny_simulated.py"
 
 
 @pytest.mark.parametrize(
@@ -384,18 +381,7 @@ def test_one_window_goes_around_several_targets():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A config and a checkpoint of random weights."""
-    folder = tmp_path_factory.mktemp("detector")
-    init_default_scope("mmdet")
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(MICRO)
-    cfg.dump(folder / "small.py")
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    for parameter in model.roi_head.bbox_head.fc_cls.parameters():
-        torch.nn.init.normal_(parameter)  # so that scores differ
-    torch.save({"state_dict": model.state_dict(), "meta": {}}, folder / "small.pth")
-    return folder
+    return write_random_detector(tmp_path_factory.mktemp("detector"))
 
 
 def test_the_number_of_windows_at_once_changes_nothing(trained):

@@ -70,6 +70,8 @@ WRONG = [  # tool, words after those of a right call, what the sentence names
     (INFER, ["empty"], "empty"),
     (INFER, ["a" * 300], "aaa: no such file"),
     (INFER, ["again/scene.png"], "scene: several scenes have this name"),
+    (INFER, ["--parquet", "empty"], "--parquet"),
+    (INFER, ["--wgs84=yes"], "--wgs84"),
     (INFER, ["--output_dir", "a.pth"], "--output_dir a.pth"),
     (INFER, ["--output_dir", "a.pth/found"], "--output_dir a.pth/found"),
     (INFER, ["--output_dir", "/proc"], "--output_dir /proc cannot be written to"),

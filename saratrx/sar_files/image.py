@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from saratrx.sar_files.limits import FormatError, ImageError, check_pixels
 
 Window = tuple[tuple[int, int], tuple[int, int]]  # rows from, to (not included); columns likewise
 SPAN = "span"  # all channels as one: the root of the sum of their squared magnitudes
+MAX = "max"  # likewise: the largest of their magnitudes
 
 
 class SarImage(ABC):
@@ -96,19 +98,22 @@ class SarImage(ABC):
     def is_eight_bit(self, channel: str | int | None = None) -> bool:
         """Whether what is read are grey values already."""
         with refused(self.name):
-            return not self.is_span(channel) and self.dtypes[self.number_of(channel)] == np.uint8
+            if self.is_span(channel):
+                return channel == MAX and set(self.dtypes) == {np.dtype(np.uint8)}
+            return self.dtypes[self.number_of(channel)] == np.uint8
 
     def is_span(self, channel: str | int | None) -> bool:
-        """Whether all channels are asked for, as one."""
-        return channel == SPAN and SPAN not in self.channels and len(self.channels) > 1
+        """Whether all channels are asked for, as one: their span, or the largest."""
+        return channel in (SPAN, MAX) and channel not in self.channels and len(self.channels) > 1
 
     def read(self, window: Window | None = None, channel: str | int | None = None) -> Values:
         """Read values, [H, W], real or complex; what is declared as no data is NaN.
 
         Args:
             window: ((top, bottom), (left, right)) in pixels, the last ones not included; None is the whole image.
-            channel: its name, or its number from 0; "span" is the root of the sum of all squared magnitudes, and the
-                channel itself where there is only one. May be None where there is only one.
+            channel: its name, or its number from 0; of all channels, "span" is the root of the sum of their squared
+                magnitudes, and "max" the largest magnitude at each pixel, no data where any has none. Of a single
+                channel both are the channel itself, and so is None.
 
         Raises:
             ImageError: naming the file, if it is torn, has no such channel, or several and none was chosen.
@@ -126,12 +131,14 @@ class SarImage(ABC):
         return self.of_channel(channel, self.band_sample)
 
     def of_channel(self, channel: str | int | None, read: Callable[[int], Values]) -> Values:
-        """Read the channel that was asked for, or the span of all."""
+        """Read the channel that was asked for, or all as one."""
         with refused(self.name):
             if not self.is_span(channel):
                 return read(self.number_of(channel))
-            power = sum(np.square(magnitude(read(n)).astype(np.float64)) for n in range(len(self.channels)))
-            return np.sqrt(power)
+            magnitudes = (magnitude(read(number)) for number in range(len(self.channels)))
+            if channel == MAX:
+                return reduce(np.maximum, magnitudes)
+            return np.sqrt(sum(np.square(values.astype(np.float64)) for values in magnitudes))
 
     def number_of(self, channel: str | int | None) -> int:
         """Give the number, from 0, of a channel."""
@@ -140,17 +147,17 @@ class SarImage(ABC):
             raise FormatError(self.several())
         if channel in self.channels:
             return self.channels.index(str(channel))
-        if channel in (None, SPAN):
+        if channel in (None, SPAN, MAX):
             return 0
         if str(channel).isascii() and str(channel).isdigit() and int(channel) < count:
             return int(channel)
-        raise FormatError(f"has no channel {channel}; it has {names}, or 0 to {count - 1}, or {SPAN}")
+        raise FormatError(f"has no channel {channel}; it has {names}, or 0 to {count - 1}, or {SPAN}, or {MAX}")
 
     def several(self) -> str:
         """Say what to do about several channels."""
         return (
             f"has {len(self.channels)} channels, not one: {', '.join(self.channels)}; choose one by its name, or "
-            f"{SPAN}, or save the one to be used on its own"
+            f"{SPAN}, {MAX}, or save the one to be used on its own"
         )
 
 

@@ -2,8 +2,9 @@
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from hivit_det.scenes.scene import Scene
+from hivit_det.scenes.wgs84 import geometry as geometry_in_degrees
 from hivit_det.scenes.windows import Detections
 from saratrx.errors import InputError
-from saratrx.files import is_folder, refused_if_unwritable, write_bytes, write_json, write_text
+from saratrx.files import content_hash, is_folder, refused_if_unwritable, write_bytes, write_json, write_text
 
 PICTURE_SIDE = 2048  # px
 FONT_SIZE = 13
 BOXES_ALONE = "Last Resort High-Efficiency"  # Matplotlib's font that has a box for every sign
-SUFFIXES = (".json", ".csv", ".jpg", ".geojson")
+KEPT = ".part"  # of an unfinished scene, see `hivit_det.scenes.resuming`
+SUFFIXES = (".json", ".csv", ".jpg", ".geojson", KEPT)
 
 
 def target_path(folder: Path, scene_path: Path, suffix: str) -> Path:
@@ -42,26 +45,42 @@ def refuse_folders(folder: Path, scene_path: Path) -> None:
             raise InputError(f"{path} is a folder, and would be written to: move it, or give another --output_dir")
 
 
-def write_all(folder: Path, scene: Scene, found: Detections) -> list[Path]:
+def write_all(
+    folder: Path, scene: Scene, found: Detections, wgs84: bool = False, run: dict[str, Any] | None = None
+) -> list[Path]:
     """Write all forms to a folder, `<scene>_targets.*`; GeoJSON only for scenes with map coordinates.
 
+    COCO's comes last: it says what the others are, so that a run that was stopped between them is not taken for
+    finished.
+
+    Args:
+        folder: made if it is not there.
+        scene: that was looked at.
+        found: what was found in it.
+        wgs84: write GeoJSON in longitude and latitude, see `write_geojson`.
+        run: what it was found by, see `hivit_det.scenes.resuming`.
+
     Returns:
-        The files.
+        The files, COCO's first.
 
     Raises:
         InputError: naming the file that cannot be written.
 
     """
-    writers = {".json": write_coco, ".csv": write_csv, ".jpg": write_picture}
+    writers: dict[str, Callable[[Path, Scene, Detections], None]] = {".csv": write_csv, ".jpg": write_picture}
     if scene.crs:
-        writers[".geojson"] = write_geojson
+        writers[".geojson"] = partial(write_geojson, wgs84=wgs84)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, write in writers.items():
         written.append(target_path(folder, scene.path, suffix))
         with refused_if_unwritable(written[-1]):
             write(written[-1], scene, found)
-    return written
+    info = {"run": run or {}, "files": {path.name: content_hash(path) for path in written}}
+    coco = target_path(folder, scene.path, ".json")
+    with refused_if_unwritable(coco):
+        write_coco(coco, scene, found, info)
+    return [coco, *written]
 
 
 @dataclass(frozen=True)
@@ -95,10 +114,11 @@ def columns(found: Detections) -> list[str]:
     return ["x", "y", "w", "h", "angle"] if found.are_oriented else ["x1", "y1", "x2", "y2"]
 
 
-def write_coco(path: Path, scene: Scene, found: Detections) -> None:
+def write_coco(path: Path, scene: Scene, found: Detections, info: dict[str, Any]) -> None:
     """Write COCO's form: an annotation file with a `score` per box; category k + 1 is the config's class k.
 
-    An oriented box is the polygon in `segmentation`, and `bbox` the upright one around it.
+    An oriented box is the polygon in `segmentation`, and `bbox` the upright one around it. `info` is the member of that
+    name: the run, and the SHA-256 of the files beside it.
     """
     ids = {name: i for i, name in enumerate(found.classes, start=1)}
     annotations = []
@@ -113,7 +133,7 @@ def write_coco(path: Path, scene: Scene, found: Detections) -> None:
         annotations.append(about)
     image = {"id": 1, "file_name": scene.path.name, "width": scene.width, "height": scene.height}
     categories = [{"id": number, "name": name} for name, number in ids.items()]
-    content = {"images": [image], "annotations": annotations, "categories": categories}
+    content = {"info": info, "images": [image], "annotations": annotations, "categories": categories}
     write_json(path, content)
 
 
@@ -127,15 +147,19 @@ def write_csv(path: Path, scene: Scene, found: Detections) -> None:
     write_text(path, text.getvalue())
 
 
-def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
+def write_geojson(path: Path, scene: Scene, found: Detections, wgs84: bool = False) -> None:
     """Write polygons in the scene's own map coordinates, which the member `crs` names (GeoJSON of 2008).
+
+    With `wgs84` they are in longitude and latitude, as RFC 7946 (GeoJSON of 2016) wants, and nothing names them.
 
     Oriented boxes have `heading`, of the longer side, in degrees clockwise from north, from 0 to 180 (a box does not
     tell the bow from the stern), and `length` and `width` in metres.
     """
-    features = []
-    for row in rows(found):
-        ring = scene.map_coordinates([*row.corners, row.corners[0]])
+    features, targets = [], rows(found)
+    points = [corner for row in targets for corner in row.corners]
+    place = scene.degrees if wgs84 else scene.map_coordinates
+    places = np.reshape(place(points) if points else [], (-1, 4, 2))
+    for row, corners in zip(targets, places, strict=True):
         properties: dict[str, Any] = {
             "class": row.name,
             "score": round(row.score, 4),
@@ -143,11 +167,11 @@ def write_geojson(path: Path, scene: Scene, found: Detections) -> None:
         }
         if found.are_oriented:
             properties |= lie_of(scene, row.corners)
-        geometry = {"type": "Polygon", "coordinates": [[list(point) for point in ring]]}
+        ring = [*corners.tolist(), corners[0].tolist()]
+        geometry = geometry_in_degrees(corners) if wgs84 else {"type": "Polygon", "coordinates": [ring]}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
-    crs = {"type": "name", "properties": {"name": scene.crs}}
-    content = {"type": "FeatureCollection", "crs": crs, "features": features}
-    write_json(path, content)
+    crs = {} if wgs84 else {"crs": {"type": "name", "properties": {"name": scene.crs}}}
+    write_json(path, {"type": "FeatureCollection", **crs, "features": features})
 
 
 def lie_of(scene: Scene, corners: list[tuple[float, float]]) -> dict[str, float]:

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
-from rasterio.transform import AffineTransformer, GCPTransformer
+from rasterio.crs import CRS
+from rasterio.transform import AffineTransformer, GCPTransformer, RPCTransformer
 from rasterio.warp import transform as to_system
 
 from saratrx import sar_files, sar_image
-from saratrx.errors import first_line
+from saratrx.errors import InputError, first_line
 from saratrx.grey_scale import Grey, Remap, strips
 from saratrx.reporting import get_logger
 from saratrx.sar_files import SarImage
@@ -20,6 +21,7 @@ from saratrx.sar_files.raster import GeoTiff
 
 log = get_logger(__name__)
 
+WGS84 = "EPSG:4326"
 EQUATOR, ECCENTRICITY = 6378137.0, 0.0818191908426  # of WGS 84: the radius in m
 LARGEST_DEGREES = (360.001, 90.001)  # of a longitude, as some count it, and a latitude; a pixel's edge may round
 
@@ -70,16 +72,31 @@ class Scene:
         columns, rows = zip(*points, strict=True)
         return list(zip(*self.mapping.xy(rows, columns, offset="ul"), strict=True))
 
+    def degrees(self, points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+        """Points in pixels (x, y) -> longitude and latitude [n, 2] of WGS 84, in degrees.
+
+        Raises:
+            InputError: if the map is not of the Earth.
+
+        """
+        x, y = zip(*self.map_coordinates(points), strict=True)
+        try:
+            found = np.array(to_system(self.crs, WGS84, x, y)[:2]).T
+        except Exception as error:  # GDAL raises anything at all
+            raise InputError(f"{self.path}: its map coordinates are none of the Earth: {first_line(error)}") from error
+        if not np.isfinite(found).all():
+            raise InputError(f"{self.path}: its map coordinates are none of the Earth: they have no longitude")
+        return found
+
     def metres(self, points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
         """Points in pixels (x, y), close to each other -> how far (east, north) of the first they are in metres [n, 2].
 
         By WGS 84; NaN where the map is not of the Earth.
         """
-        x, y = zip(*self.map_coordinates(points), strict=True)
         try:
-            longitude, latitude = np.radians(to_system(self.crs, "EPSG:4326", x, y)[:2])
-        except Exception as error:  # GDAL raises anything at all
-            log.warning("%s: its map coordinates are none of the Earth: %s", self.path, first_line(error))
+            longitude, latitude = np.radians(np.unwrap(self.degrees(points), period=360, axis=0)).T
+        except InputError as error:
+            log.warning("%s", error)
             return np.full((len(points), 2), np.nan)
         curvature = 1 - ECCENTRICITY**2 * np.sin(latitude[0]) ** 2
         east = (longitude - longitude[0]) * np.cos(latitude[0]) * EQUATOR / curvature**0.5
@@ -91,12 +108,23 @@ class Scene:
         scale = min(1.0, side / max(self.height, self.width))
         return max(1, round(self.height * scale)), max(1, round(self.width * scale))
 
+    @property
+    def ground(self) -> float | None:
+        """The height in metres at which rational polynomials (RPCs) place all pixels; None for other maps."""
+        if isinstance(self.image, GeoTiff) and isinstance(self.mapping, RPCTransformer):
+            return self.image.raster.file.rpcs.height_off
+        return None
 
-def mapping_of(path: Path, file: DatasetReader) -> tuple[AffineTransformer | GCPTransformer | None, str | None]:
+
+def mapping_of(
+    path: Path, file: DatasetReader
+) -> tuple[AffineTransformer | GCPTransformer | RPCTransformer | None, str | None]:
     """Give what turns pixels of a file into map coordinates, and the name of these; None for both if it has neither.
 
-    A coordinate system is no help where pixels have no place in it: without a transform, with one that only counts
-    pixels, from above or from below, with control points on one line, or where it leads beyond the poles.
+    It is the first that the file has of a transform, control points (Sentinel-1 GRD), and rational polynomials, which
+    are taken at the height that is their offset. A coordinate system is no help where pixels have no place in it:
+    without any of these, with a transform that only counts pixels, from above or from below, with control points on one
+    line, or where it leads beyond the poles.
     """
     try:
         points, crs = file.gcps
@@ -104,8 +132,10 @@ def mapping_of(path: Path, file: DatasetReader) -> tuple[AffineTransformer | GCP
         counting = [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, -1, 0), (1, 0, 0, 0, -1, file.height)]
         if tuple(transform)[:6] not in counting and transform.determinant:
             mapping, crs = AffineTransformer(transform), file.crs
-        elif points and np.linalg.matrix_rank([(1, point.row, point.col) for point in points]) == 3:  # Sentinel-1
+        elif points and np.linalg.matrix_rank([(1, point.row, point.col) for point in points]) == 3:
             mapping = GCPTransformer(points, tps=True)
+        elif file.rpcs:
+            mapping, crs = RPCTransformer(file.rpcs, rpc_height=file.rpcs.height_off), CRS.from_string(WGS84)
         else:
             return None, None
         rows, columns = zip(*product((0, file.height), (0, file.width)), strict=True)

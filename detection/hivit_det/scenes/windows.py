@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from hivit_det.running import has_oriented_boxes
 from hivit_det.scenes.merge import cut_by_window
 from hivit_det.scenes.merge import merge as merge_windows
 from hivit_det.scenes.merge_oriented import longer_side_first, merge_oriented, upright
+from hivit_det.scenes.resuming import Kept
 from hivit_det.scenes.scene import Scene
 from hivit_det.scenes.second_look import second_looks
 from hivit_det.weights import load_detector
@@ -121,6 +123,7 @@ class SceneDetector:
         merge: Literal["union", "best"] = "union",
         amp: bool = False,
         progress: bool = False,
+        kept: Kept | None = None,
     ) -> Detections:
         """Find the targets of a scene. The memory needed follows from window and batch, not from the scene.
 
@@ -137,46 +140,53 @@ class SceneDetector:
                 Oriented boxes stay pieces.
             amp: compute in bfloat16 where it is accurate enough.
             progress: show a bar.
+            kept: what an interrupted run over this scene, with the same options, has found so far.
 
         Raises:
             InputError: if the overlap is not smaller than the window, or windows are too many or too large.
 
         """
+        kept = kept or Kept()
         batch = batch or (8 if self.device.type == "cuda" else 1)
         overlap = shared_by(window) if overlap is None else overlap
         size, extent = (min(window, scene.width), min(window, scene.height)), (scene.width, scene.height)
         places = corners(scene, window, overlap, batch)
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=amp),
-            tqdm(total=len(places), desc=scene.path.name, unit="window", disable=not progress) as bar,
+            tqdm(
+                total=len(places), initial=kept.windows, desc=scene.path.name, unit="window", disable=not progress
+            ) as bar,
         ):
 
-            def look(places: list[Corner]) -> tuple[torch.Tensor, ...]:
-                found = [nothing(5 if self.is_oriented else 4)]
-                for windows, looked_at in read_ahead(scene, places, size, batch):
+            def look(name: str, places: list[Corner]) -> tuple[torch.Tensor, ...]:
+                done, found = kept.of(name)
+                found.append(nothing(5 if self.is_oriented else 4))
+                for windows, looked_at in read_ahead(scene, places[done:], size, batch):
                     if windows:
                         found += self.detect_in_windows(scene, windows, score)
+                    done += looked_at
+                    kept.keep(name, done, found)
                     bar.update(looked_at)
                 return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
-            found = look(places)
+            found = look("first", places)
             shown, scores, labels, frames = upright(found[0], found[3]), *found[1:]
             boxes = shown.clone()
-            kept = merge_windows(boxes, scores, labels, frames, extent, nms)
-            cut = kept[cut_by_window(shown, frames, extent)[kept]]
+            chosen = merge_windows(boxes, scores, labels, frames, extent, nms)
+            cut = chosen[cut_by_window(shown, frames, extent)[chosen]]
             again = second_looks(boxes[cut], size, overlap, extent)
             if again:
                 bar.total += len(again)
-                seen = look(again)
+                seen = look("second", again)
                 is_whole = ~cut_by_window(upright(seen[0], seen[3]), seen[3], extent)
                 found = tuple(torch.cat([first, second[is_whole]]) for first, second in zip(found, seen, strict=True))
         if self.is_oriented:
             boxes, scores, labels, frames = longer_side_first(found[0]), *found[1:]
-            kept = merge_oriented(boxes, scores, labels, frames, extent, nms)
+            chosen = merge_oriented(boxes, scores, labels, frames, extent, nms)
         elif again or merge == "best":
             boxes, scores, labels, frames = found
-            kept = merge_windows(boxes, scores, labels, frames, extent, nms, merge)
-        return Detections(boxes[kept], scores[kept], labels[kept], self.classes)
+            chosen = merge_windows(boxes, scores, labels, frames, extent, nms, merge)
+        return Detections(boxes[chosen], scores[chosen], labels[chosen], self.classes)
 
     @torch.inference_mode()
     def detect_in_windows(self, scene: Scene, windows: list[Placed], score: float) -> list[tuple[torch.Tensor, ...]]:
@@ -265,9 +275,9 @@ def read_ahead(
         return [(corner, image) for corner, image in windows if image.min() < image.max()]
 
     with ThreadPoolExecutor(max_workers=1) as reader:
-        groups = [places[i : i + batch] for i in range(0, len(places), batch)]
+        groups = [*(places[i : i + batch] for i in range(0, len(places), batch)), []]
         coming = reader.submit(read, groups[0])
-        for group, following in zip(groups, [*groups[1:], []], strict=True):
+        for group, following in pairwise(groups):
             windows, coming = coming.result(), reader.submit(read, following)
             yield windows, len(group)
 
