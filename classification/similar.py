@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if len(rows) < DRAWN[0]:
                 near, _ = split_readable([name for name, _ in found[: DRAWN[1]]], reading_of(cfg))
                 captions = [(name, f"{value:.2f}") for name, value in found[: DRAWN[1]] if name in near]
-                rows.append([(path, Path(path).name[:20]), *captions])
+                rows.append([(path, pictures.shown(Path(path).name)[:20]), *captions])
         with refused_if_unwritable(folder):
             write_text(folder / "similar.csv", text.getvalue())
         title = f"images, and the most similar of {len(known):,} (cosine)"

@@ -177,7 +177,8 @@ def beside(rows: Sequence[Sequence[tuple[str, str]]], title: str, reading: Readi
         for column, (path, caption) in enumerate(tiles):
             left = column * (TILE + GAP)
             canvas[top : top + TILE, left : left + TILE] = tile(path, centre_crop, reading)
-            axis.text(left + TILE / 2, top - 4, shown(caption), ha="center", va="bottom", fontsize=9)
+            lines = "\n".join(map(shown, caption.split("\n")))
+            axis.text(left + TILE / 2, top - 4, lines, ha="center", va="bottom", fontsize=9)
     axis.imshow(canvas, cmap="gray", vmin=0, vmax=255)
     axis.set_axis_off()
     axis.set_title(shown(title), fontsize=10)

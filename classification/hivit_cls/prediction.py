@@ -19,7 +19,7 @@ from dassl.engine import build_trainer
 from dassl.utils import reading_of, set_random_seed
 from hivit_cls import pictures
 from hivit_cls.neighbours import nearest
-from hivit_cls.pictures import short
+from hivit_cls.pictures import short, shown
 from hivit_cls.results import RESULTS, read_results
 from hivit_cls.trainers.base import FrozenTrainer, SarTrainer
 from saratrx.errors import InputError
@@ -172,7 +172,9 @@ def draw(trainer: SarTrainer, predictions: Sequence[Prediction], path: Path) -> 
     taken = np.linspace(0, len(predictions) - 1, min(DRAWN, len(predictions))).round().astype(int)
     rows = []
     for one in (predictions[place] for place in taken):
-        row = [(one.image, f"{short(one.classname)}\n{one.probabilities[one.classname]:.0%}")]
-        rows.append(row + [(each.image, f"{short(each.classname)}\n{each.similarity:.2f}") for each in one.neighbours])
+        row = [(one.image, f"{short(shown(one.classname))}\n{one.probabilities[one.classname]:.0%}")]
+        rows.append(
+            row + [(each.image, f"{short(shown(each.classname))}\n{each.similarity:.2f}") for each in one.neighbours]
+        )
     title = f"{len(rows)} of {len(predictions):,} images, and the nearest training images (cosine)"
     pictures.save(pictures.beside(rows, title, reading_of(trainer.cfg), trainer.dm.centre_crop), path)

@@ -154,6 +154,13 @@ def test_mistakes_are_shown_as_they_were_read(tmp_path):
     assert np.array_equal(canvas[pictures.CAPTION :, : pictures.TILE], shown)
 
 
+def test_captions_have_two_lines(tmp_path):
+    np.savez(tmp_path / "a.npz", VV=amplitudes(0, 1))
+    rows = [[(str(tmp_path / "a.npz"), "T72\n93%")]]
+    figure = pictures.beside(rows, "one\nimage", Reading("log", None), 0)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["T72\n93%"]
+
+
 def test_a_whole_run_on_one_channel(tmp_path, checkpoint):
     write_two_channels(tmp_path)
     words = ("DATASET.NAME", "ImageFolders", "DATASET.FOLDER", "mine", "DATASET.PARTS", "['train', 'test']")
