@@ -29,6 +29,6 @@ if [ "$(uname -sm)" = "Linux x86_64" ] && .venv/bin/python -c 'import sys; sys.e
     "${pip[@]}" --requirement requirements_lock.txt
     "${pip[@]}" --no-deps --no-build-isolation --editable .
 else
-    "${pip[@]}" --requirement requirements_detection.txt --editable ".[dev]"
+    "${pip[@]}" --requirement requirements_detection.txt --editable ".[dev,docs]"
 fi
 .venv/bin/python -m mmcv_stand_in >/dev/null

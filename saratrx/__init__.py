@@ -8,7 +8,7 @@ from types import ModuleType
 
 from saratrx import register
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 register.when_timm_is_imported()
 

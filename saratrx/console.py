@@ -61,6 +61,7 @@ COMMANDS = {
     "scene": Command("detection/huge_image_infer.py", "find targets in scenes of any size"),
     "export": Command("saratrx.export", "write an encoder in the layout of timm and Hugging Face"),
     "visualize": Command("saratrx.visualize", "draw what an encoder makes of images"),
+    "demo": Command("example/demo.py", "a page in the browser to drop images on"),
     "models": Command("saratrx.models", "list the sizes of HiViT, and the configs that belong to each"),
     "doctor": Command("saratrx.doctor", "say what is installed, what computes, and what is slow and why"),
 }
