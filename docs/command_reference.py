@@ -85,7 +85,7 @@ def ranges(cls: type[Any]) -> dict[str, str]:
 def bound(expression: ast.expr, names: dict[str, Any]) -> str:
     """Give the value of a bound, or how it follows from other options."""
     text = ast.unparse(expression)
-    return text.replace("self.", "") if "self" in text else f"{eval(text, names):,}"
+    return text.replace("self.", "") if "self" in text else f"{eval(text, names):,}"  # of the project's own code
 
 
 def row(each: Field[Any], hint: Any, separator: str, span: str | None) -> list[str]:

@@ -134,7 +134,8 @@ def draw_gallery(
     rows = max(1, -(-len(shown) // IN_A_ROW))
     figure = Figure(figsize=(2 * IN_A_ROW, 2.4 * rows + 0.5), layout="constrained")
     figure.suptitle(f"{title}: {len(shown)} of {len(mistakes)}. Orange: found; blue, dashed: annotated", fontsize=10)
-    for axis, each in zip(figure.subplots(rows, IN_A_ROW, squeeze=False).flat, shown, strict=False):
+    places = figure.subplots(rows, IN_A_ROW, squeeze=False).flat
+    for axis, each in zip(places, shown, strict=False):  # places may be left over
         grey = sar_image.read(each.image, **reading)
         reach = max(16.0, 1.5 * each.box[2:4].max())
         x, y = each.box[:2]
