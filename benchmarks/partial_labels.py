@@ -33,6 +33,16 @@ TOP = Path(__file__).resolve().parents[1]
 KINDS = 3  # of scenes, which simulate.py makes in turn: grass, village, sea
 SOURCES = {"a": "vehicle", "b": "ship"}  # the class that each annotates
 WAYS = ("full", "unmasked", "masked")
+# also where no box is: around the boxes of its own sources alone, a class would never see what else is no target of it
+CROPS = """
+crops = [
+    dict(type="LoadImageFromFile", imdecode_backend="saratrx"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomFlip", prob=0.5, direction="vertical"),
+    dict(type="RandomCrop", crop_size=(256, 256), allow_negative_crop=True),
+    dict(type="PackDetInputs"),
+]"""
 MASKED = 'model = dict(bbox_head=dict(type="PartialLabelsGFLHead"))'
 
 
@@ -96,8 +106,10 @@ def write_config(folder: Path, way: str, epochs: int) -> Path:
     path.write_text(
         f'''
 _base_ = "{TOP / "detection/configs/_hivit_/hivit_nano_simulated_gfl.py"}"
+{CROPS}
 train_dataloader = dict(
     dataset=dict(
+        pipeline=crops,
         data_root="{folder}/",
         ann_file="{annotations}.json",
         data_prefix=dict(img="train/"),
