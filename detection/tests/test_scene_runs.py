@@ -181,10 +181,16 @@ def test_windows_are_kept_exactly(tmp_path, monkeypatch):
         for one, other in zip(found, zip(*parts, strict=True), strict=True):
             assert torch.equal(one, torch.cat(other))
             assert one.dtype == other[0].dtype
-    assert Kept(path, run | {"nms": 0.4}).windows == 0
     again.remove()
     again.remove()
     assert not path.exists()
+
+
+def test_windows_of_another_run_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(resuming, "SECONDS", 0)
+    Kept(tmp_path / "a.part", {"nms": 0.5}).keep("first", 4, [FOUND])
+    assert Kept(tmp_path / "a.part", {"nms": 0.5}).windows == 4
+    assert Kept(tmp_path / "a.part", {"nms": 0.4}).windows == 0
 
 
 def test_windows_are_written_now_and_then_alone(tmp_path):
