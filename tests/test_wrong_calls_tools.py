@@ -195,5 +195,6 @@ def test_shell_scripts(script, tmp_path):
 def test_all_scripts_are_tried():
     paths = [path for folder in ("benchmarks", "example") for path in (ROOT / folder).glob("*.py")]
     modules = {"benchmarks/machine.py", "benchmarks/supervised.py", "example/radar.py", "example/scatterers.py"}
+    modules |= {"example/demo.py", "example/demo_sections.py"}  # which are in test_demo.py
     # large_scene.py takes its options as all benchmarks do, but brings MMDetection
     assert {str(path.relative_to(ROOT)) for path in paths} - modules - {"benchmarks/large_scene.py"} == SCRIPTS.keys()

@@ -311,6 +311,9 @@ def test_names_may_have_any_signs(tmp_path):
     rows = read_manifest(tmp_path / "set" / MANIFEST)
     assert len(rows) == 4
     assert all((tmp_path / "set" / "chips" / row.path).exists() for row in rows)
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    table = parquet.read_table(tmp_path / "set" / "manifest.parquet").to_pydict()
+    assert sorted(table["file"]) == sorted(["a, b.png", "two\nlines.png", "é.png", r"\udcff.png"])
 
 
 def test_a_set_of_which_nothing_is_left_is_told_as_such(tmp_path, capsys):

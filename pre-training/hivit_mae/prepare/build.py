@@ -431,8 +431,13 @@ def finish(output: Path) -> None:
 
 
 def write_parquet(path: Path, chips: list[Chip]) -> None:
-    """Write the manifest as Parquet, for who has pyarrow."""
-    table = import_module("pyarrow").Table.from_pylist([asdict(chip) for chip in chips])
+    """Write the manifest as Parquet, for who has pyarrow; bytes of names that are not UTF-8 are escaped."""
+
+    def as_utf8(value: Any) -> Any:
+        return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+    rows = [{name: as_utf8(value) for name, value in asdict(chip).items()} for chip in chips]
+    table = import_module("pyarrow").Table.from_pylist(rows)
     import_module("pyarrow.parquet").write_table(table, path)
 
 
