@@ -7,8 +7,7 @@ PYTHON_BIN := .venv/bin/python
 # at most one process for each core, and two at the most: a third would only wait for memory
 WORKERS := $(shell n=$$(nproc); echo $$((n < 2 ? n : 2)))
 export MPLBACKEND := Agg
-# several processes share the cores: one thread each, which must not spin while it waits
-export OMP_NUM_THREADS := 1
+# several processes share the cores: their threads must not spin while they wait
 export OMP_WAIT_POLICY := passive
 
 .PHONY: setup test check docs format lock
