@@ -23,8 +23,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from hivit_cls.names import readable
 from saratrx.files import refused_if_unwritable, write_bytes
+from saratrx.names import readable
 from saratrx.reading import AS_DEFAULT, Reading
 
 BOXES_ALONE = "Last Resort High-Efficiency"  # Matplotlib's font that has a box for every sign

@@ -17,7 +17,7 @@ import train
 from hivit_cls import pictures
 from hivit_cls.configuration import ConfigOptions, setup_cfg
 from hivit_cls.datasets.image_folders import ImageFolders
-from hivit_cls.names import readable
+from saratrx.names import readable
 
 AS_NUMBERS = ["0", "010", "1e3", "2019", "on", "null", "~", "True", "0x1F", "1_000", "12:30", ".5", "2020-01-01"]
 GBK = os.fsdecode("油轮".encode("gbk"))  # as unzip leaves a name of an archive made in China

@@ -17,9 +17,9 @@ from dassl.data.datasets import DATASET_REGISTRY, Datum
 from hivit_cls.datasets.image_folders import FolderDataset, Layout
 from hivit_cls.datasets.image_names import images_below, parsed
 from hivit_cls.datasets.split_files import Split
-from hivit_cls.names import readable
 from saratrx.errors import InputError, first_line
 from saratrx.files import is_file
+from saratrx.names import readable
 from saratrx.reporting import get_logger
 
 log = get_logger(__name__)

@@ -17,10 +17,10 @@ from dassl.data.datasets.base_dataset import shuffled
 from dassl.utils import listdir_nohidden, reading_of
 from hivit_cls.datasets import likeness
 from hivit_cls.datasets.split_files import PARTS, Split, read_pickled_shots, read_split, refuse_disagreement
-from hivit_cls.names import readable
 from saratrx import sar_image
 from saratrx.errors import InputError
 from saratrx.files import visible_files
+from saratrx.names import readable
 from saratrx.reading import AS_DEFAULT, Reading
 from saratrx.reporting import get_logger
 
