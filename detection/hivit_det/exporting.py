@@ -78,13 +78,13 @@ def export(options: ExportOptions) -> None:
     examples = [torch.rand(count, 1, options.size, options.size, generator=generator) for count in (2, 1)]
     network = Candidates(detector.model, options.size).eval()
     version = write_onnx(network, options.folder / "model.onnx", examples, ("boxes", "scores"), free=(0,))
-    settings = cfg.model.test_cfg
+    settings = cfg.model.get("test_cfg") or {}
     about: dict[str, Any] = {
         "classes": list(classes_of(cfg.test_dataloader.dataset)),
         "input": ["images", 1, options.size, options.size],
         "reading": reading_of(cfg.test_dataloader),
-        "score_threshold": settings.score_thr,
-        "nms_overlap": settings.nms.iou_threshold,
+        "score_threshold": settings.get("score_thr"),
+        "nms": settings.get("nms"),
         "opset": version,
         "checkpoint": str(Path(options.checkpoint).absolute()),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 from hivit_det.classes import CocoMetricByName
 from hivit_det.mistakes import (
-    Boxes,
     Image,
     Mistake,
     Ranked,
@@ -25,8 +25,10 @@ from hivit_det.mistakes import (
     mistakes_of,
     rank,
 )
+from mmcv_stand_in.rotated_boxes import corners
 from saratrx import sar_image
 from saratrx.files import write_bytes, write_text
+from saratrx.names import readable
 
 COLUMNS = ("kind", "image", "class", "found_as", "score", "overlap", "corners")
 SHOWN, IN_A_ROW = 24, 6  # pictures of a gallery
@@ -61,7 +63,7 @@ def write_mistakes(
     with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
         figures = {
             "precision_recall": draw_curves(ranked, dict(zip(classes, counts, strict=True)), metric.per_class),
-            "confusion": draw_confusion(confusion(images, threshold, len(classes)), classes, threshold),
+            "confusion": draw_confusion(confusion(mistakes, counts), classes, threshold),
             "false_alarms": draw_gallery(found, "false alarms and wrong classes", images, classes, reading),
             "misses": draw_gallery(missed, "missed targets", images, classes, reading),
         }
@@ -83,11 +85,9 @@ def as_csv(mistakes: Sequence[Mistake], classes: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def corners_of(box: NDArray[np.float64]) -> Boxes:
-    """Corners [4, 2] of a box, in order."""
-    x, y, w, h, angle = box
-    along, across = np.array([np.cos(angle), np.sin(angle)]) * w / 2, np.array([-np.sin(angle), np.cos(angle)]) * h / 2
-    return np.array([x, y]) + np.array([-along - across, along - across, along + across, across - along])
+def corners_of(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners [4, 2] of a box [5]."""
+    return corners(torch.from_numpy(box)).numpy()
 
 
 def draw_curves(ranked: Ranked, counts: Mapping[str, int], per_class: Mapping[str, Any]) -> Figure:
@@ -98,7 +98,7 @@ def draw_curves(ranked: Ranked, counts: Mapping[str, int], per_class: Mapping[st
     axis.grid(alpha=0.3)
     for label, (name, count) in enumerate(counts.items()):
         score = per_class.get(name, {}).get("mAP_50")
-        about = f"{name}, {count}" if score is None else f"{name}, {count}: {100 * score:.1f} %"
+        about = f"{readable(name)}, {count}" + ("" if score is None else f": {100 * score:.1f} %")
         axis.plot(*curve(ranked, label, count), STYLES[label // 10 % 4], color=f"C{label % 10}", label=about)
     figure.legend(title="targets: AP50", loc="outside right upper", fontsize=8)
     return figure
@@ -110,9 +110,9 @@ def draw_confusion(table: NDArray[np.int64], classes: Sequence[str], threshold: 
     figure = Figure(figsize=(side + 0.5, side), layout="constrained")
     axis = figure.add_subplot()
     axis.imshow(table / table.sum(axis=1, keepdims=True).clip(1), cmap="Greys", vmin=0, vmax=1.6)
-    places = range(len(table))
-    axis.set_xticks(places, [*classes, "missed"], rotation=45, ha="right")
-    axis.set_yticks(places, [*classes, "nothing there"])
+    places, names = range(len(table)), [readable(name) for name in classes]
+    axis.set_xticks(places, [*names, "missed"], rotation=45, ha="right")
+    axis.set_yticks(places, [*names, "nothing there"])
     axis.set_xlabel("found as")
     figure.suptitle(f"score from {threshold:.2f} on, overlap from 0.5 on", fontsize=9)
     for row, column in np.ndindex(table.shape):
@@ -139,7 +139,12 @@ def draw_gallery(
         grey = sar_image.read(each.image, **reading)
         reach = max(16.0, 1.5 * each.box[2:4].max())
         x, y = each.box[:2]
-        axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
+        left, top = (max(0, int(middle - reach)) for middle in (x, y))
+        part = grey[top : int(y + reach) + 2, left : int(x + reach) + 2].copy()  # the figure keeps it, not the image
+        height, width = part.shape
+        axis.imshow(
+            part, cmap="gray", vmin=0, vmax=255, extent=(left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
+        )
         axis.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach))
         for truth in of_path[each.image].truths:
             axis.add_patch(Polygon(corners_of(truth) - 0.5, fill=False, edgecolor=TRUE, linestyle="--"))
@@ -147,7 +152,7 @@ def draw_gallery(
         if each.found_as is not None:
             axis.add_patch(Polygon(corners_of(each.box) - 0.5, fill=False, edgecolor=FOUND))
             name = classes[each.found_as] + (name and f", not {name}")
-        axis.set_title(f"{name} {each.score:.2f}\n{each.image.name}"[:80], fontsize=7)
+        axis.set_title(f"{readable(name)[:40]} {each.score:.2f}\n{readable(each.image.name)[:40]}", fontsize=7)
     for axis in figure.axes:
         axis.set(xticks=[], yticks=[], frame_on=axis.has_data())
     return figure

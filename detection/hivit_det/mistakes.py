@@ -19,7 +19,7 @@ Boxes = NDArray[np.float64]  # [N, 5]: centre, sides and angle, as in hivit_det.
 
 @dataclass
 class Image:
-    """What an image has and what was found in it: `found` by falling score, labels as numbers of classes."""
+    """What an image has, M targets, and what was found in it, N boxes by falling score; labels number the classes."""
 
     path: Path
     truths: Boxes
@@ -174,15 +174,18 @@ def mistakes_of(images: Sequence[Image], threshold: float) -> list[Mistake]:
     return found + missed
 
 
-def confusion(images: Sequence[Image], threshold: float, count: int) -> NDArray[np.int64]:
-    """Count targets by class and by what they are taken for, [C + 1, C + 1]: the last row and column are nothing."""
-    table = np.zeros((count + 1, count + 1), np.int64)
-    for image in images:
-        right, wrong = assign(image, threshold)
-        stands_for = right | wrong
-        for i in np.flatnonzero(image.scores >= threshold):
-            row = image.labels[stands_for[i]] if i in stands_for else count
-            table[row, image.found_labels[i]] += 1
-        for j in set(range(len(image.labels))) - set(stands_for.values()):
-            table[image.labels[j], count] += 1
+def confusion(mistakes: Sequence[Mistake], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count targets by class and by what they are taken for, [C + 1, C + 1]: the last row and column are nothing.
+
+    Args:
+        mistakes: all of a test.
+        counts: of the targets of each class, [C].
+
+    """
+    nothing = len(counts)
+    table = np.diag([*counts, 0])
+    for each in mistakes:
+        row, column = (nothing if label is None else label for label in (each.true, each.found_as))
+        table[row, column] += 1
+        table[row, row] -= row != nothing
     return table
