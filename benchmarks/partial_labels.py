@@ -34,14 +34,8 @@ KINDS = 3  # of scenes, which simulate.py makes in turn: grass, village, sea
 SOURCES = {"a": "vehicle", "b": "ship"}  # the class that each annotates
 WAYS = ("full", "unmasked", "masked")
 # also where no box is: around the boxes of its own sources alone, a class would never see what else is no target of it
-CROPS = """
-crops = [
-    dict(type="LoadImageFromFile", imdecode_backend="saratrx"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="RandomFlip", prob=0.5, direction="vertical"),
-    dict(type="RandomCrop", crop_size=(256, 256), allow_negative_crop=True),
-    dict(type="PackDetInputs"),
+CROPS = """crops = [
+    dict(step, allow_negative_crop=True) if step["type"] == "RandomCrop" else step for step in _base_.train_pipeline
 ]"""
 MASKED = 'model = dict(bbox_head=dict(type="PartialLabelsGFLHead"))'
 

@@ -98,11 +98,11 @@ class SarImage(ABC):
     def is_eight_bit(self, channel: str | int | None = None) -> bool:
         """Whether what is read are grey values already."""
         with refused(self.name):
-            if self.is_span(channel):
+            if self.takes_all(channel):
                 return channel == MAX and set(self.dtypes) == {np.dtype(np.uint8)}
             return self.dtypes[self.number_of(channel)] == np.uint8
 
-    def is_span(self, channel: str | int | None) -> bool:
+    def takes_all(self, channel: str | int | None) -> bool:
         """Whether all channels are asked for, as one: their span, or the largest."""
         return channel in (SPAN, MAX) and channel not in self.channels and len(self.channels) > 1
 
@@ -133,7 +133,7 @@ class SarImage(ABC):
     def of_channel(self, channel: str | int | None, read: Callable[[int], Values]) -> Values:
         """Read the channel that was asked for, or all as one."""
         with refused(self.name):
-            if not self.is_span(channel):
+            if not self.takes_all(channel):
                 return read(self.number_of(channel))
             magnitudes = (magnitude(read(number)) for number in range(len(self.channels)))
             if channel == MAX:

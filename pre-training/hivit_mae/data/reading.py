@@ -53,4 +53,4 @@ def warn_of_doubts(where: str, paths: Sequence[str], reading: Reading) -> None:
 
 def doubts_of(image: SarImage, channel: str | None, values: Values) -> list[str]:
     """Say what makes it doubtful that the values of a channel, some or all, are amplitudes; see `doubts`."""
-    return doubts(values, None if image.is_span(channel) else image.dtypes[image.number_of(channel)])
+    return doubts(values, None if image.takes_all(channel) else image.dtypes[image.number_of(channel)])

@@ -310,7 +310,7 @@ def describe(cutting: Cutting, file: SourceFile) -> tuple[list[KeptOut], str]:
     try:
         with sar_files.open(file.path) as opened:
             ways = readings(opened, replace(cutting.reading, channel=EACH))
-            if opened.is_span(cutting.reading.channel):
+            if opened.takes_all(cutting.reading.channel):
                 ways.append(cutting.reading)
             for reading in ways:
                 picture = Picture(opened, reading)
