@@ -11,35 +11,17 @@ their kind for these very images and masks, so a model is compared with more tha
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hivit_mae.data.folders import FolderImages
-from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
-from hivit_mae.models.targets import DEFAULT
+from hivit_mae.models.trained import load_trained
 from hivit_mae.run import panel
 from hivit_mae.seeds import masking_noise
 from machine import parsed
-from saratrx.checkpoint import load_all, load_checkpoint
 from saratrx.command_line import Parser
 from saratrx.errors import InputError, exit_on_input_error
 from saratrx.files import write_json
-
-
-def load_model(path: Path) -> tuple[HiViTMaskedAutoencoder, dict[str, Any]]:
-    """Load the model of a checkpoint of `main_pretrain.py`, and its options."""
-    content = load_checkpoint(path)
-    options = content.get("args") or {}
-    if options.get("model") not in MODELS:
-        raise InputError(f"{path} does not say of which model it is: take a checkpoint of main_pretrain.py")
-    is_published = "amp" not in options  # such files say that targets were not normalised, yet they always were
-    norm_pix_loss = is_published or options["norm_pix_loss"]
-    model = MODELS[options["model"]](
-        img_size=options["input_size"], norm_pix_loss=norm_pix_loss, target=options.get("target", DEFAULT)
-    )
-    load_all(model, content["model"], path)
-    return model.eval(), options
 
 
 def squared_error(guess: torch.Tensor, target: torch.Tensor) -> float:
@@ -57,7 +39,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parsed(parser)
 
-    model, options = load_model(args.checkpoint)
+    trained = load_trained(args.checkpoint)
+    if trained is None:
+        raise InputError(f"{args.checkpoint} does not say of which model it is: take a checkpoint of main_pretrain.py")
+    model, options = trained
     dataset = FolderImages(args.data_path, options["input_size"], seed=0, max_bad=0.01)
     images = panel.fixed_images(dataset, args.images)
     patches = model.grid[0] * model.grid[1]

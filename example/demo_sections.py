@@ -23,12 +23,11 @@ from hivit_cls.plugins import import_plugins
 from hivit_cls.settings import refuse_other_weights
 from hivit_cls.unlabelled import split_readable
 from hivit_mae.data.augment import whole_image
-from hivit_mae.models.models_hivit_mae import MODELS, HiViTMaskedAutoencoder
 from hivit_mae.models.targets import DEFAULT, make_target
+from hivit_mae.models.trained import load_trained
 from hivit_mae.run import panel
 from report import drawn, embedded, table
 from saratrx import visualize
-from saratrx.checkpoint import load_all, load_checkpoint
 from saratrx.console import TOP
 from saratrx.errors import InputError, sentence
 from saratrx.grey_scale import Grey
@@ -100,7 +99,7 @@ class Encoder:
 
     def __init__(self, checkpoint: Path) -> None:
         self.model, self.side = visualize.load(checkpoint)
-        self.autoencoder = autoencoder(checkpoint)
+        self.trained = load_trained(checkpoint)
         self.name = checkpoint.name
 
     def __call__(self, path: Path, reading: Reading) -> str:
@@ -111,27 +110,11 @@ class Encoder:
             visualize.draw_tokens(images, tokens, attention[-1], grid),
             f"The middle square at {self.side} px, as {self.name} sees it: like colours are alike to the encoder.",
         )
-        if self.autoencoder is None:
+        if self.trained is None:
             name = html.escape(self.name)
             return f"<p>{name} holds an encoder alone: there is no decoder to reconstruct with.</p>{seen}"
-        figure = panel.draw(self.autoencoder, images, MASKED)
+        figure = panel.draw(self.trained[0], images, MASKED)
         return drawn(figure, "What is hidden, what should be predicted there, and what is predicted.") + seen
-
-
-def autoencoder(checkpoint: Path) -> HiViTMaskedAutoencoder | None:
-    """Make the model of a checkpoint of pre-training; None if the file does not say of which model it is."""
-    content = load_checkpoint(checkpoint)
-    options = content.get("args") or {}
-    if options.get("model") not in MODELS:
-        return None
-    model = MODELS[options["model"]](
-        img_size=options["input_size"],
-        # published files say that targets were not normalised, yet they always were
-        norm_pix_loss="amp" not in options or options["norm_pix_loss"],
-        target=options.get("target", DEFAULT),
-    )
-    load_all(model, content["model"], checkpoint)
-    return model.eval()
 
 
 class Neighbours:
